@@ -1,0 +1,61 @@
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test cov check format lock hooks clean
+
+help:  ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/runtime  ## Run the whole service here, with no server to install (PORT=8000)
+	@$(BIN)/python -m app run --port $(PORT)
+
+test: $(VENV)/dev  ## Run the tests (ARGS='-k mapping'); those on real servers need Docker (REQUIRE_DOCKER=1 insists)
+	@$(BIN)/python -m pytest $(ARGS)
+
+cov: $(VENV)/dev  ## Run the tests and show which lines they reach
+	@$(BIN)/python -m pytest --cov=app --cov-report=term-missing $(ARGS)
+
+check: $(VENV)/dev  ## Check format, lint, types and the floors of the house
+	@$(BIN)/black --quiet --check --diff .
+	@$(BIN)/isort --quiet --check-only --diff .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/dev  ## Format the code
+	@$(BIN)/isort --quiet .
+	@$(BIN)/black --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+lock: $(VENV)/dev  ## Pin the dependencies anew
+	@for extra in "" "--extra dev"; do \
+		$(BIN)/uv pip compile pyproject.toml $$extra --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+			--no-emit-index-url --no-annotate --no-header \
+			--output-file requirements$${extra:+-dev}.lock || exit 1; \
+	done
+
+hooks: $(VENV)/dev  ## Run the checks before each commit
+	@$(BIN)/pre-commit install
+
+clean:  ## Remove the environment and what runs and tests have left
+	@rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
+	@$(PYTHON) -m venv $(VENV)
+
+# Each mark is older than the lock file that it stands for when that has changed.
+$(VENV)/runtime: requirements.lock | $(BIN)/python
+	@echo "Installing what the service needs ..."
+	@$(PIP) install --require-hashes --requirement requirements.lock
+	@touch $@
+
+$(VENV)/dev: requirements-dev.lock | $(BIN)/python
+	@echo "Installing what the tests need ..."
+	@$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@touch $@ $(VENV)/runtime

@@ -1,0 +1,63 @@
+"""What routes ask for: the database, the settings, checked parameters."""
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Query, Request
+from pydantic import AfterValidator, BeforeValidator
+
+from app.db import AsyncDatabase
+from app.queries.users import UserFilter
+from app.settings import Settings
+
+_LARGEST = 2**63 - 1
+
+
+def _plain(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("has a NUL character")
+    if "\ufffd" in text:
+        raise ValueError("is not valid UTF-8")
+    return text
+
+
+def _none_if_blank(value: object) -> object:
+    """A form that leaves a filter open sends it blank."""
+    return None if value == "" else value
+
+
+def get_database(request: Request) -> AsyncDatabase:
+    database: AsyncDatabase = request.app.state.database
+    return database
+
+
+def get_settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+Tristate = Annotated[bool | None, BeforeValidator(_none_if_blank)]
+
+
+def get_filter(
+    has_address: Annotated[Tristate, Query(description="Only users with (true) or without (false) an address.")] = None,
+    has_card: Annotated[Tristate, Query(description="Only users with (true) or without (false) a card.")] = None,
+    q: Annotated[
+        str | None,
+        Query(description="Only users with this text in name, username or email.", max_length=100),
+        AfterValidator(lambda text: None if text is None else _plain(text)),
+    ] = None,
+) -> UserFilter:
+    return UserFilter(has_address, has_card, q)
+
+
+DatabaseDep = Annotated[AsyncDatabase, Depends(get_database)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+FilterDep = Annotated[UserFilter, Depends(get_filter)]
+Limit = Annotated[int, Query(ge=1, le=100, description="Users a page.")]
+Offset = Annotated[int, Query(ge=0, le=_LARGEST, description="Users to leave out; `after` is the cheaper way.")]
+After = Annotated[
+    int | None,
+    BeforeValidator(_none_if_blank),
+    Query(ge=0, le=_LARGEST, description="Only users with a greater id: paging at the same cost however deep."),
+]
+UserId = Annotated[int, Path(ge=1, le=_LARGEST, description="Our own id of the user.")]

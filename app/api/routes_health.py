@@ -1,0 +1,36 @@
+"""Whether the process lives, and whether it can work."""
+
+import asyncio
+
+from fastapi import APIRouter, Response
+from sqlalchemy import literal, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.api.deps import DatabaseDep
+from app.schemas import HealthOut, UnreadyOut
+
+_TIMEOUT_SECONDS = 3
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", summary="The process answers")
+async def healthz() -> HealthOut:
+    """Asks nobody: a database that is out of reach is no reason to restart the api."""
+    return HealthOut()
+
+
+@router.get(
+    "/readyz",
+    summary="The process can do its work",
+    response_model=HealthOut,
+    responses={503: {"model": UnreadyOut, "description": "A part is out of reach."}},
+)
+async def readyz(database: DatabaseDep) -> Response:
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            await database.rows(select(literal(1)))
+    except (SQLAlchemyError, OSError, TimeoutError):
+        unready = UnreadyOut(failing=["database"])
+        return Response(unready.model_dump_json(), status_code=503, media_type="application/json")
+    return Response(HealthOut().model_dump_json(), media_type="application/json")

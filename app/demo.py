@@ -1,0 +1,155 @@
+"""The whole service on one machine with nothing to install: each role a process, started and stopped together."""
+
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import NoReturn
+
+from app.settings import settings_or_exit
+
+_PROJECT = Path(__file__).parent.parent
+_FOLDER = _PROJECT / "var"
+_START_SECONDS = 60
+_STOP_SECONDS = 20
+_LOOK_SECONDS = 0.2
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+_CELERY = ("celery", "--quiet", "-A", "app.celery_app.celery")
+_WORKER = (*_CELERY, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
+_BEAT = (*_CELERY, "beat")
+
+
+def run(port: int) -> int:
+    """Runs until Ctrl-C (exit code 0) or until a part ends by itself (1)."""
+    _FOLDER.mkdir(exist_ok=True)
+    with (_FOLDER / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            _refuse("SynergyWay runs in this folder already: stop it first, or use a second clone.")
+        if not _is_free(port):
+            _refuse(f"Port {port} is taken: choose another one, for example with `make run PORT={port + 1}`.")
+        sample_port = _free_port()
+        _set_defaults(f"http://127.0.0.1:{sample_port}/users")
+        settings_or_exit()
+        return _Roles().run(port, sample_port)
+
+
+def _set_defaults(sample_url: str) -> None:
+    embedded = {
+        "DATABASE_URL": f"sqlite+pysqlite:///{_FOLDER / 'synergyway.db'}",
+        "CELERY_BROKER_URL": "filesystem://localhost//",
+        "CELERY_RESULT_BACKEND": "disabled://",
+        "FILESYSTEM_BROKER_DIR": str(_FOLDER / "broker"),
+        "USERS_API_URL": sample_url,
+        "ADDRESS_API_URL": sample_url,
+        "CREDIT_CARD_API_URL": sample_url,
+    }
+    for name, value in embedded.items():
+        os.environ.setdefault(name, value)
+    broker = Path(os.environ["FILESYSTEM_BROKER_DIR"])
+    for folder in ("queue", "control"):
+        (broker / folder).mkdir(parents=True, exist_ok=True)
+
+
+class _Roles:
+    def __init__(self) -> None:
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopped = threading.Event()
+
+    def run(self, port: int, sample_port: int) -> int:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._stopped.set())
+        server = ("uvicorn", "--no-access-log", "--log-level", "warning", "--port")
+        try:
+            self._start("provider", *server, str(sample_port), "app.sample_provider:app")
+            subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=_PROJECT, check=True)
+            self._start("worker", *_WORKER)
+            self._start("beat", *_BEAT)
+            self._start("api", "uvicorn", "--port", str(port), "app.main:app")
+            if self._wait_for_api(f"http://127.0.0.1:{port}/readyz"):
+                print(f"\n  SynergyWay is at http://localhost:{port}/users/ui\n  Ctrl-C stops it.\n", flush=True)
+            while not self._stopped.wait(_LOOK_SECONDS):
+                if ended := self._ended():
+                    print(f"The {ended} has ended: stopping the rest.", file=sys.stderr)
+                    return 1
+            return 0
+        except subprocess.CalledProcessError:
+            print("The database could not be prepared: see above.", file=sys.stderr)
+            return 1
+        finally:
+            self._stop()
+
+    def _start(self, role: str, *command: str) -> None:
+        environment = os.environ | {"HEARTBEAT_FILE": str(_FOLDER / f"{role}.heartbeat")}
+        # A session of its own, so that Ctrl-C reaches this process alone, which then stops them in order.
+        self._processes[role] = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=_PROJECT,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  # no threads yet
+        )
+
+    def _ended(self) -> str | None:
+        return next((role for role, process in self._processes.items() if process.poll() is not None), None)
+
+    def _wait_for_api(self, url: str) -> bool:
+        for _ in range(int(_START_SECONDS / _LOOK_SECONDS)):
+            if self._ended() or self._stopped.wait(_LOOK_SECONDS):
+                return False
+            try:
+                urllib.request.urlopen(url, timeout=2).close()  # noqa: S310  # our own address
+                return True
+            except (urllib.error.URLError, OSError):
+                continue
+        return False
+
+    def _stop(self) -> None:
+        running = [process for process in reversed(self._processes.values()) if process.poll() is None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        for heartbeat in _FOLDER.glob("*.heartbeat"):
+            heartbeat.unlink()
+        # What was still queued is in the runs table, from which the next worker publishes it again.
+        shutil.rmtree(_FOLDER / "broker", ignore_errors=True)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _refuse(sentence: str) -> NoReturn:
+    raise SystemExit(sentence)

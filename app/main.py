@@ -1,0 +1,51 @@
+"""The ASGI application: ``uvicorn app.main:app``."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from fastapi.staticfiles import StaticFiles
+
+from app import __version__
+from app.api import routes_health, routes_ui, routes_users
+from app.api.errors import add_error_handlers
+from app.db import AsyncDatabase
+from app.logging_config import configure_logging
+from app.settings import Settings, settings_or_exit
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application, which connects to its database at the first request."""
+    database = AsyncDatabase(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await database.dispose()
+
+    app = FastAPI(
+        title="SynergyWay",
+        version=__version__,
+        summary="A mirror of a public API's users, enriched with addresses and credit cards.",
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.database = database
+    add_error_handlers(app)
+    app.include_router(routes_health.router)
+    app.include_router(routes_ui.router)  # before /users/{user_id}, which would take "ui" for an id
+    app.include_router(routes_users.router)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    app.add_api_route("/", lambda: RedirectResponse("/users/ui"), include_in_schema=False)
+    return app
+
+
+def _start() -> FastAPI:
+    settings = settings_or_exit()
+    configure_logging(level=settings.log_level, app_env=settings.app_env, role="api")
+    return create_app(settings)
+
+
+app = _start()

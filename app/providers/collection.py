@@ -1,0 +1,59 @@
+"""Reading a keyed source's collection page by page."""
+
+from typing import Any
+
+from app.errors import ProviderError
+from app.providers.catalogue import AUTO, recognise, sources
+from app.providers.http import HttpClient, Params
+from app.providers.source import KeyedSource, Noun, RecordError, Source
+from app.records import Rejected, UserPage, UserRecord
+
+# Unknown sources are asked as DummyJSON is: the others ignore what they do not know.
+_FIRST_ASKED = "dummyjson"
+
+
+def find_source(http: HttpClient, url: str, name: str) -> Source:
+    """The named source, or for ``auto`` the one whose shape the address answers with."""
+    return sources()[name] if name != AUTO else recognise(http.get_json(url, {"limit": 1}), url)
+
+
+def read_users(http: HttpClient, url: str, name: str, skip: int, limit: int) -> tuple[str, UserPage]:
+    """A page of users and the name of the source that read it.
+
+    Raises ProviderUnavailable, or ProviderError when the answer is of an unknown shape or no record in the first
+    page can be used.
+    """
+    asked = sources()[_FIRST_ASKED if name == AUTO else name]
+    asked.mapper(Noun.USER)
+    body = http.get_json(url, _page_params(asked, skip, limit))
+    source = asked if name != AUTO else recognise(body, url)
+    mapper = source.mapper(Noun.USER)
+    if not isinstance(source, KeyedSource):
+        raise ProviderError(f"{source.title} has no collection of users: choose another USERS_API_URL")
+    wire = source.unwrap(body)
+    users: list[UserRecord] = []
+    rejected: list[Rejected] = []
+    for item in wire.items:
+        try:
+            user = mapper.read(item)
+        except RecordError as error:
+            rejected.append(Rejected(item_id(item), str(error)))
+            continue
+        if user is None:
+            rejected.append(Rejected(item_id(item), "has no name"))
+        else:
+            users.append(user)
+    if skip == 0 and rejected and not users:
+        raise ProviderError(f"none of the first {len(rejected)} users can be used: {rejected[0].reason}")
+    return source.name, UserPage(users, rejected, len(wire.items), wire.total, wire.complete)
+
+
+def item_id(item: Any) -> str:
+    """What a record calls itself, for logs."""
+    return str(item.get("id"))[:40] if isinstance(item, dict) else "?"
+
+
+def _page_params(source: Source, skip: int, limit: int) -> Params:
+    if not isinstance(source, KeyedSource):
+        return {}
+    return source.page_params(skip, limit, source.mapper(Noun.USER).select)

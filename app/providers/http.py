@@ -1,0 +1,120 @@
+"""HTTP to the sources: one session a process, every wait bounded, every failure one of ours."""
+
+import os
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import requests
+from pydantic_core import from_json
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError as Urllib3Error
+
+from app.errors import ProviderError, ProviderNotFound, ProviderRefused, ProviderUnavailable
+from app.utils.masking import redact
+
+_TRANSIENT = frozenset({408, 425, 429})
+_NOT_FOUND = frozenset({404, 410})
+_MAX_REDIRECTS = 3
+_READ_BYTES = 65_536
+
+Params = dict[str, str | int]
+
+
+class HttpClient:
+    """Reads JSON. Making one connects to nothing; a child process does not share its parent's connections.
+
+    timeout_seconds bounds the whole answer, not only the wait for its next byte.
+    """
+
+    def __init__(
+        self, *, connect_timeout_seconds: float, timeout_seconds: float, max_body_bytes: int, connections: int
+    ) -> None:
+        self._timeout = (connect_timeout_seconds, timeout_seconds)
+        self._max_body_bytes = max_body_bytes
+        self._connections = connections
+        self._session: requests.Session | None = None
+        self._pid = 0
+
+    def get_json(self, url: str, params: Params | None = None) -> Any:
+        """The JSON that the URL answers with.
+
+        Raises ProviderNotFound, ProviderUnavailable, or ProviderError for all else. None of them, nor what they were
+        raised from, holds any of the body: it may carry card numbers and passwords.
+        """
+        where = redact(url)
+        deadline = time.monotonic() + self._timeout[1]
+        try:
+            with self._open_session().get(url, params=params, timeout=self._timeout, stream=True) as response:
+                _check_status(response, where)
+                body = self._read(response, where, deadline)
+        except (requests.exceptions.SSLError, requests.TooManyRedirects, requests.exceptions.InvalidSchema) as error:
+            raise ProviderError(f"{where} cannot be read: {redact(str(error))}") from error
+        except requests.exceptions.InvalidURL as error:
+            raise ProviderError(f"{where} redirects to an address that is none") from error
+        except ProviderError:
+            raise
+        except (requests.RequestException, Urllib3Error, OSError) as error:
+            raise ProviderUnavailable(f"{where} is out of reach: {redact(str(error))}") from error
+        return _parse(body, response.headers.get("Content-Type", ""), where)
+
+    def _open_session(self) -> requests.Session:
+        if self._session is None or self._pid != os.getpid():
+            session = requests.Session()
+            session.max_redirects = _MAX_REDIRECTS
+            session.headers.update({"Accept": "application/json", "User-Agent": "synergyway"})
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=self._connections))
+            self._session, self._pid = session, os.getpid()
+        return self._session
+
+    def _read(self, response: requests.Response, where: str, deadline: float) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        # read1 returns what has come; read would wait for all of it, however slowly it drips.
+        while part := response.raw.read1(_READ_BYTES, decode_content=True):
+            parts.append(part)
+            size += len(part)
+            if size > self._max_body_bytes:
+                raise ProviderError(f"{where} answered with more than {self._max_body_bytes} bytes")
+            if time.monotonic() > deadline:
+                raise ProviderUnavailable(f"{where} did not finish its answer within {self._timeout[1]:g} s")
+        return b"".join(parts)
+
+
+def _check_status(response: requests.Response, where: str) -> None:
+    status = response.status_code
+    if status == 200:
+        return
+    message = f"{where} answered {status} {response.reason or ''}".rstrip()
+    if status in _NOT_FOUND:
+        raise ProviderNotFound(message)
+    if status in _TRANSIENT or status >= 500:
+        retry_after = _retry_after_seconds(response.headers.get("Retry-After"))
+        raise ProviderUnavailable(message, retry_after=retry_after, throttled=status == 429)
+    raise ProviderRefused(message)
+
+
+def _retry_after_seconds(header: str | None) -> float | None:
+    """Retry-After in seconds from now, given as seconds or as a date (RFC 9110, 10.2.3)."""
+    if header is None:
+        return None
+    if header.strip().isascii() and header.strip().isdigit():
+        return float(header)
+    try:
+        date = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds())
+
+
+def _parse(body: bytes, content_type: str, where: str) -> Any:
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        # Neither the cause nor the text of some parsers' errors may be kept: they quote the body.
+        problem = str(error) if "html" not in content_type.lower() else "it is HTML"
+    raise ProviderError(f"{where} answered with something that is not JSON: {problem}")

@@ -1,0 +1,79 @@
+"""random-data-api: addresses (v1, v2), credit cards (v1, v2) and Stripe cards, invented anew at each call."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from pydantic import AliasChoices, Field
+
+from app.errors import ProviderError
+from app.providers.http import Params
+from app.providers.source import Mapper, Noun, PoolSource
+from app.providers.wire import CutCardNumber, Latitude, Longitude, Month, Text, Wire, Year
+from app.records import AddressRecord, CardRecord
+
+_ADDRESS_KEY = "street_address"
+_CARD_KEYS = ("credit_card_number", "valid_card")
+
+
+class WireAddress(Wire):
+    street: Text = Field(alias=_ADDRESS_KEY)
+    secondary: Text = Field(None, alias="secondary_address")
+    city: Text = None
+    state: Text = None
+    postal_code: Text = Field(None, alias="zip_code")
+    country: Text = None
+    lat: Latitude | None = Field(None, alias="latitude")
+    lng: Longitude | None = Field(None, alias="longitude")
+
+
+class WireCard(Wire):
+    number: CutCardNumber = Field(validation_alias=AliasChoices(*_CARD_KEYS))
+    brand: Text = Field(None, alias="credit_card_type")
+    expiry: date | None = Field(None, alias="credit_card_expiry_date")
+    month: Month | None = None
+    year: Year | None = None
+
+
+def to_address(wire: WireAddress) -> AddressRecord:
+    return AddressRecord(
+        street=" ".join(part for part in (wire.street, wire.secondary) if part) or None,
+        city=wire.city,
+        state=wire.state,
+        postal_code=wire.postal_code,
+        country=wire.country,
+        lat=wire.lat,
+        lng=wire.lng,
+    )
+
+
+def to_card(wire: WireCard) -> CardRecord:
+    return CardRecord(
+        last4=wire.number.last4,
+        brand=wire.brand or wire.number.brand,
+        exp_month=wire.expiry.month if wire.expiry else wire.month,
+        exp_year=wire.expiry.year if wire.expiry else wire.year,
+    )
+
+
+class RandomDataApi(PoolSource):
+    name = "random_data_api"
+    title = "random-data-api"
+    mappers = {Noun.ADDRESS: Mapper(WireAddress, to_address), Noun.CARD: Mapper(WireCard, to_card)}
+    most_at_once = 100
+
+    def recognises(self, body: Any) -> bool:
+        first = body[0] if isinstance(body, list) and body else body
+        return isinstance(first, dict) and "uid" in first
+
+    def draw_params(self, size: int) -> Params:
+        return {"size": size}
+
+    def unwrap(self, body: Any) -> Sequence[Any]:
+        items = body if isinstance(body, list) else [body]
+        if not all(isinstance(item, dict) for item in items):
+            raise ProviderError("the answer is not a list of records, as random-data-api's is")
+        return items
+
+
+SOURCE = RandomDataApi()

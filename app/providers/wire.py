@@ -1,0 +1,80 @@
+"""The field types that the sources' wire models share."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from app.utils.masking import last_four
+
+_CARD_BRANDS = (  # by issuer identification number: length of the prefix, lowest, highest
+    ("visa", 1, 4, 4),
+    ("mastercard", 2, 51, 55),
+    ("mastercard", 4, 2221, 2720),
+    ("american_express", 2, 34, 34),
+    ("american_express", 2, 37, 37),
+    ("diners_club", 3, 300, 305),
+    ("diners_club", 2, 36, 36),
+    ("diners_club", 2, 38, 39),
+    ("discover", 4, 6011, 6011),
+    ("discover", 3, 644, 649),
+    ("discover", 2, 65, 65),
+    ("jcb", 4, 3528, 3589),
+    ("unionpay", 2, 62, 62),
+    ("maestro", 2, 50, 50),
+    ("maestro", 2, 56, 69),
+)
+
+
+class Wire(BaseModel):
+    """A record as a source sends it. Unknown fields are dropped; no error quotes a value."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False, coerce_numbers_to_str=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CardNumber:
+    """What is kept of a card number that a source sent."""
+
+    last4: str
+    brand: str | None
+
+
+def _cut(number: object) -> CardNumber:
+    last4 = last_four(number)
+    text = str(number).strip()
+    for brand, length, low, high in _CARD_BRANDS:
+        prefix = text[:length]
+        if prefix.isdigit() and low <= int(prefix) <= high:
+            return CardNumber(last4, brand)
+    return CardNumber(last4, None)
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("has a NUL character, which no database text can hold")
+    return text
+
+
+def _none_if_blank(text: str | None) -> str | None:
+    return text or None
+
+
+_Limited = Annotated[str, StringConstraints(strip_whitespace=True, max_length=255), AfterValidator(_without_nul)]
+
+Text = Annotated[_Limited | None, AfterValidator(_none_if_blank)]
+"""Up to 255 characters; blank is None."""
+
+Identity = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""A number that fits a BIGINT."""
+
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+
+CutCardNumber = Annotated[CardNumber, BeforeValidator(_cut)]
+"""A card number, of which only the last four digits and the brand survive the reading."""
+
+Month = Annotated[int, Field(ge=1, le=12)]
+Year = Annotated[int, Field(ge=1970, le=2199)]

@@ -1,0 +1,1 @@
+"""Every SQL statement. Nothing here commits: the caller owns the transaction."""

@@ -1,0 +1,174 @@
+"""Chunks of runs: sharing out, leasing, progress, and what dead workers left behind."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.models import Run, RunChunk
+from app.queries import clock
+from app.records import ChunkMessage, Claim, Counts, Failure, Job, Status
+
+# How long a message may be on its way before the reaper thinks it lost. Longer each time, so that a long queue is not
+# flooded with copies of its own messages.
+PATIENCE_SECONDS = 60
+# A message that was published with a delay may come a little early.
+_EARLY_SECONDS = 2
+_REAP_AT_ONCE = 100
+
+
+def insert_first(connection: Connection, run_id: int) -> int:
+    """The id of a run's first chunk, which plans the run and shares it out."""
+    return connection.execute(insert(RunChunk).values(_queued(run_id, 0, None)).returning(RunChunk.id)).scalar_one()
+
+
+def first_of(connection: Connection, run_id: int) -> int | None:
+    """The id of a run's first chunk; None when the run was over as soon as it was noted."""
+    first = select(RunChunk.id).where(RunChunk.run_id == run_id, RunChunk.number == 0)
+    return connection.execute(first).scalar_one_or_none()
+
+
+def share_out(connection: Connection, claim: Claim, works: Sequence[dict[str, Any]]) -> list[ChunkMessage]:
+    """Gives the first piece of work to the claimed chunk and makes chunks for the others; their messages."""
+    connection.execute(update(RunChunk).where(RunChunk.id == claim.chunk_id).values(work=works[0]))
+    if len(works) == 1:
+        return []
+    rows = [_queued(claim.run_id, number, work) for number, work in enumerate(works) if number > 0]
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    # A worker that took this chunk over may have shared the run out before.
+    statement = dialect.insert(RunChunk).values(rows).on_conflict_do_nothing().returning(RunChunk.id)
+    return [ChunkMessage(claim.job, chunk_id) for chunk_id in sorted(connection.execute(statement).scalars())]
+
+
+def claim(connection: Connection, chunk_id: int, message_id: str, lease_seconds: float) -> Claim | None:
+    """Takes the lease of a chunk that is due, or abandoned, or leased for this very message, which came again.
+
+    None when there is nothing to do: the chunk is done, not due yet, gone, or in another worker's hands.
+    """
+    due = and_(RunChunk.status == Status.QUEUED, RunChunk.not_before <= clock.now(_EARLY_SECONDS))
+    mine = or_(RunChunk.lease_until < clock.now(), RunChunk.message_id == message_id)
+    row = connection.execute(
+        update(RunChunk)
+        .where(RunChunk.id == chunk_id, or_(due, and_(RunChunk.status == Status.RUNNING, mine)))
+        .values(
+            status=Status.RUNNING,
+            attempt=RunChunk.attempt + 1,
+            lease_token=secrets.token_hex(16),
+            lease_until=clock.now(lease_seconds),
+            message_id=message_id,
+            started_at=func.coalesce(RunChunk.started_at, clock.now()),
+        )
+        .returning(RunChunk.run_id, RunChunk.work, RunChunk.position, RunChunk.attempt, RunChunk.lease_token)
+    ).one_or_none()
+    if row is None:
+        return None
+    run = connection.execute(select(Run.task, Run.batch_size).where(Run.id == row.run_id)).one()
+    return Claim(
+        chunk_id, row.run_id, Job(run.task), run.batch_size, row.work, row.position, row.attempt, row.lease_token
+    )
+
+
+def advance(connection: Connection, claim: Claim, position: int, counts: Counts, lease_seconds: float) -> bool:
+    """Notes progress, in the transaction that wrote its rows, and renews the lease; False when the lease is lost."""
+    return _update_held(
+        connection,
+        claim,
+        position=position,
+        attempt=0,
+        lease_until=clock.now(lease_seconds),
+        **{name: getattr(RunChunk, name) + number for name, number in asdict(counts).items()},
+    )
+
+
+def release(connection: Connection, claim: Claim, delay_seconds: float, failure: Failure | None) -> bool:
+    """Puts the chunk back for a later try; False when the lease is lost."""
+    return _update_held(
+        connection,
+        claim,
+        status=Status.QUEUED,
+        lease_token=None,
+        lease_until=None,
+        not_before=clock.now(delay_seconds),
+        expected_by=clock.now(delay_seconds + PATIENCE_SECONDS),
+        **_reason(failure),
+    )
+
+
+def end(connection: Connection, claim: Claim, status: Status, failure: Failure | None) -> bool:
+    """Ends the chunk; False when the lease is lost."""
+    return _update_held(
+        connection,
+        claim,
+        status=status,
+        lease_token=None,
+        lease_until=None,
+        finished_at=clock.now(),
+        **_reason(failure),
+    )
+
+
+def reap(connection: Connection) -> list[ChunkMessage]:
+    """Chunks whose lease ran out, and queued ones that no worker received: to be published again by the caller.
+
+    Each is found by one reaper only, however many there are.
+    """
+    return [
+        *_requeue(
+            connection,
+            and_(RunChunk.status == Status.RUNNING, RunChunk.lease_until < clock.now()),
+            status=Status.QUEUED,
+            lease_token=None,
+            lease_until=None,
+            not_before=clock.now(),
+            expected_by=clock.now(PATIENCE_SECONDS),
+        ),
+        *_requeue(
+            connection,
+            and_(RunChunk.status == Status.QUEUED, RunChunk.expected_by < clock.now()),
+            expected_by=clock.now(PATIENCE_SECONDS * (RunChunk.publications + 2)),
+            publications=RunChunk.publications + 1,
+        ),
+    ]
+
+
+def _requeue(connection: Connection, lost: ColumnElement[bool], **values: Any) -> list[ChunkMessage]:
+    some = select(RunChunk.id).where(lost).order_by(RunChunk.id).limit(_REAP_AT_ONCE).with_for_update(skip_locked=True)
+    requeued = connection.execute(
+        update(RunChunk).where(RunChunk.id.in_(some), lost).values(values).returning(RunChunk.id, RunChunk.run_id)
+    ).all()
+    if not requeued:
+        return []
+    jobs = dict(
+        connection.execute(select(Run.id, Run.task).where(Run.id.in_({row.run_id for row in requeued}))).tuples().all()
+    )
+    return [ChunkMessage(Job(jobs[row.run_id]), row.id) for row in sorted(requeued)]
+
+
+def _update_held(connection: Connection, claim: Claim, **values: Any) -> bool:
+    held = and_(
+        RunChunk.id == claim.chunk_id,
+        RunChunk.status == Status.RUNNING,
+        RunChunk.lease_token == claim.lease_token,
+    )
+    return connection.execute(update(RunChunk).where(held).values(values)).rowcount == 1
+
+
+def _queued(run_id: int, number: int, work: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "number": number,
+        "work": work,
+        "status": Status.QUEUED,
+        "created_at": clock.now(),
+        "not_before": clock.now(),
+        "expected_by": clock.now(PATIENCE_SECONDS),
+    }
+
+
+def _reason(failure: Failure | None) -> dict[str, str | None]:
+    if failure is None:
+        return {"error_class": None, "error_message": None}
+    return {"error_class": failure.error_class, "error_message": failure.message}

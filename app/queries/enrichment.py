@@ -1,0 +1,73 @@
+"""Picking users that lack a row, and writing what a source had for them: the same for addresses and cards."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy.orm import InstrumentedAttribute
+
+from app.models import Address, CreditCard, User
+from app.queries import clock
+from app.queries.upsert import upsert
+from app.records import AddressRecord, CardRecord, Counts
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """Where the users' table keeps what is known of a kind of row that users may lack."""
+
+    table: type[Address] | type[CreditCard]
+    has: InstrumentedAttribute[bool]
+    checks: InstrumentedAttribute[int]
+    due_at: InstrumentedAttribute[datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A user to look up. checks: how often the source had nothing usable."""
+
+    user_id: int
+    external_id: int
+    checks: int
+
+
+ADDRESSES = Lacking(Address, User.has_address, User.address_checks, User.address_due_at)
+CARDS = Lacking(CreditCard, User.has_card, User.card_checks, User.card_due_at)
+
+
+def pick(connection: Connection, lacking: Lacking, limit: int) -> list[int]:
+    """Ids of users that lack the row: those never checked first, then those whose pause is over."""
+    due = select(User.id).where(~lacking.has, lacking.due_at <= clock.now())
+    return list(connection.execute(due.order_by(lacking.due_at, User.id).limit(limit)).scalars())
+
+
+def candidates(connection: Connection, lacking: Lacking, user_ids: Sequence[int]) -> list[Candidate]:
+    """Those of the users that are still there, still lack the row and have not been asked for in vain since."""
+    waiting = (User.id.in_(user_ids), ~lacking.has, lacking.due_at <= clock.now())
+    rows = connection.execute(select(User.id, User.external_id, lacking.checks).where(*waiting).order_by(User.id))
+    return [Candidate(*row) for row in rows]
+
+
+def write(connection: Connection, lacking: Lacking, records: Mapping[int, AddressRecord | CardRecord]) -> Counts:
+    """Links each record to its user (by user id). Users that were deleted since are left out."""
+    present = select(User.id).where(User.id.in_(records)).order_by(User.id).with_for_update(key_share=True, read=True)
+    rows: list[dict[str, Any]] = [
+        {"user_id": user_id} | asdict(records[user_id]) for user_id in connection.execute(present).scalars()
+    ]
+    return upsert(connection, lacking.table.__table__, "user_id", rows)
+
+
+def postpone(connection: Connection, lacking: Lacking, user_ids: Collection[int], pause_seconds: float) -> None:
+    """Notes that a source had nothing usable for these users, who are not asked for again before the pause is over."""
+    connection.execute(
+        update(User)
+        .where(User.id.in_(user_ids))
+        .values({lacking.checks: lacking.checks + 1, lacking.due_at: clock.now(pause_seconds)})
+    )
+
+
+def count_up_to(lacking: Lacking, limit: int) -> Select[tuple[int]]:
+    """How many users lack the row, counted no further than ``limit``."""
+    return select(func.count()).select_from(select(User.id).where(~lacking.has).limit(limit).subquery())

@@ -1,0 +1,60 @@
+"""JSON built by the database, so that a row is turned into text once and never becomes an object in Python."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, String, Text, case, cast, literal
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+Column = ColumnElement[Any] | InstrumentedAttribute[Any]
+
+
+class _JsonObject(FunctionElement[str]):
+    type = String()
+    inherit_cache = True
+
+
+class _JsonTime(FunctionElement[str]):
+    type = String()
+    inherit_cache = True
+
+
+@compiles(_JsonObject, "postgresql")
+def _object_on_postgresql(element: _JsonObject, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_build_object({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(_JsonObject, "sqlite")
+def _object_on_sqlite(element: _JsonObject, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_object({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(_JsonTime, "postgresql")
+def _time_on_postgresql(element: _JsonTime, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(_JsonTime, "sqlite")
+def _time_on_sqlite(element: _JsonTime, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(replace({compiler.process(element.clauses, **kw)}, ' ', 'T') || '+00:00')"
+
+
+def json_object(members: dict[str, Column], *, unless_null: Column | None = None) -> ColumnElement[str]:
+    """A JSON object of the members; JSON's null where ``unless_null`` is NULL."""
+    built = _JsonObject(
+        *(part for name, value in members.items() for part in (literal(name, literal_execute=True), value))
+    )
+    return built if unless_null is None else case((unless_null.is_not(None), built))
+
+
+def json_time(column: InstrumentedAttribute[datetime]) -> ColumnElement[str]:
+    """A time as ISO 8601 in UTC."""
+    return _JsonTime(column)
+
+
+def as_text(rendered: ColumnElement[str]) -> ColumnElement[str]:
+    """The JSON as text, which the driver hands over as it is."""
+    return cast(rendered, Text)

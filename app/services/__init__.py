@@ -1,0 +1,1 @@
+"""The use cases: plain functions that know neither Celery nor FastAPI."""

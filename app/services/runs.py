@@ -1,0 +1,135 @@
+"""Runs of the jobs: opening one, following up, finding what died on the way."""
+
+import logging
+from dataclasses import asdict
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from app.errors import BrokerUnavailable, ConfigurationError
+from app.queries import chunks as chunk_queries
+from app.queries import runs as queries
+from app.records import ChunkMessage, Failure, FinishedRun, Job, Status, Trigger
+from app.services.context import Context
+
+MOST_ROWS = 100_000
+_TRIES = 3
+ENRICHMENTS = (Job.ENRICH_MISSING_ADDRESSES, Job.ENRICH_MISSING_CARDS)
+
+logger = logging.getLogger(__name__)
+
+
+def start_tick(context: Context, job: Job, scheduled_for: datetime) -> int | None:
+    """Starts beat's run for a tick; its id, or None when the tick has a run already."""
+    batch_size = context.settings.enrich_batch_size if job in ENRICHMENTS else None
+    with context.database.transaction() as connection:
+        if queries.find_tick(connection, job, scheduled_for) is not None:
+            return None
+        run_id, messages = _open_run(connection, job, Trigger.BEAT, batch_size, scheduled_for=scheduled_for)
+    publish_all(context, messages)
+    return run_id
+
+
+def receive(context: Context, job: Job, message_id: str, batch_size: int | None) -> int | None:
+    """The first chunk of the run that a message from a shell asks for; None when there is nothing to do.
+
+    The same message delivered again finds the run that it has started. Raises ConfigurationError, and notes the run as
+    failed, when the batch size is wrong.
+    """
+    if job in ENRICHMENTS and batch_size is None:
+        batch_size = context.settings.enrich_batch_size
+    problem = _batch_problem(batch_size)
+    with context.database.transaction() as connection:
+        run_id = queries.find_message(connection, message_id)
+        if run_id is not None:
+            return chunk_queries.first_of(connection, run_id)
+        if problem is None:
+            _, messages = _open_run(connection, job, Trigger.CLI, batch_size, message_id=message_id)
+            return messages[0].chunk_id if messages else None
+        failure = Failure.of(ConfigurationError(problem))
+        queries.insert_ended(connection, job, Trigger.CLI, Status.FAILED, failure, message_id=message_id)
+    raise ConfigurationError(problem)
+
+
+def end_run_if_done(connection: Connection, context: Context, run_id: int) -> list[ChunkMessage]:
+    """Ends a run whose chunks are all done, and opens what follows from it; the messages to publish after the commit.
+
+    The caller has locked the run.
+    """
+    finished = queries.end_if_done(connection, run_id)
+    if finished is None:
+        return []
+    log = logger.info if finished.status == Status.SUCCEEDED else logger.error
+    counts = ", ".join(f"{number} {name}" for name, number in asdict(finished.counts).items())
+    log("run %d of %s %s: %s", run_id, finished.job, finished.status, counts)
+    return _follow_up(connection, context, finished)
+
+
+def reap(context: Context) -> int:
+    """Publishes again what dead workers and a lost queue left behind; how many chunks that were. Safe in parallel."""
+    with context.database.transaction() as connection:
+        messages = chunk_queries.reap(connection)
+        lost = len(messages)
+        for run_id in queries.open_without_open_chunks(connection):
+            queries.lock(connection, run_id)
+            messages += end_run_if_done(connection, context, run_id)
+    if lost:
+        logger.warning("%d chunks were abandoned or never received: published again", lost)
+    publish_all(context, messages)
+    return lost
+
+
+def prune(context: Context) -> int:
+    """Deletes old runs; how many."""
+    with context.database.transaction() as connection:
+        return queries.prune(connection, context.settings.runs_keep_days)
+
+
+def publish_all(context: Context, messages: list[ChunkMessage]) -> None:
+    """Publishes what it can: the reaper publishes the rest, since the chunks are in the database."""
+    for message in messages:
+        try:
+            context.publish(message)
+        except BrokerUnavailable as error:
+            logger.warning("chunk %d of %s will be published later: %s", message.chunk_id, message.job, error)
+            return
+
+
+def _open_run(
+    connection: Connection, job: Job, trigger: Trigger, batch_size: int | None, **identity: object
+) -> tuple[int | None, list[ChunkMessage]]:
+    """A queued run and the message for its first chunk; a skipped one, without a message, while another is open.
+
+    The id is None when the tick or message that ``identity`` names got its run from somebody else meanwhile.
+    """
+    for _ in range(_TRIES):
+        run_id = queries.insert_queued(connection, job, trigger, batch_size=batch_size, **identity)
+        if run_id is not None:
+            return run_id, [ChunkMessage(job, chunk_queries.insert_first(connection, run_id))]
+        blocker = queries.find_open(connection, job)
+        if blocker is not None:
+            failure = Failure("Skipped", f"run {blocker} of {job} is open")
+            logger.info("a run of %s is skipped: %s", job, failure.message)
+            more = {"batch_size": batch_size, "blocked_by": blocker, **identity}
+            return queries.insert_ended(connection, job, trigger, Status.SKIPPED, failure, **more), []
+    return None, []
+
+
+def _follow_up(connection: Connection, context: Context, finished: FinishedRun) -> list[ChunkMessage]:
+    """New users are enriched at once; so are those whose follow-up found the finished run in its way."""
+    wanted: dict[Job, int] = {}
+    if finished.job == Job.SYNC_USERS and finished.counts.inserted:
+        wanted = dict.fromkeys(ENRICHMENTS, finished.counts.inserted)
+    elif (waiting := queries.waiting_followup(connection, finished.run_id)) is not None:
+        wanted = {finished.job: waiting}
+    messages: list[ChunkMessage] = []
+    for job, rows in wanted.items():
+        batch_size = min(max(rows, context.settings.enrich_batch_size), MOST_ROWS)
+        messages += _open_run(connection, job, Trigger.FOLLOWUP, batch_size)[1]
+    return messages
+
+
+def _batch_problem(batch_size: object) -> str | None:
+    if batch_size is None or (type(batch_size) is int and 1 <= batch_size <= MOST_ROWS):
+        return None
+    return f"batch_size must be a whole number from 1 to {MOST_ROWS}, for example 20; it is {batch_size!r}"

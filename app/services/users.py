@@ -1,0 +1,89 @@
+"""Mirroring the users of the source."""
+
+import logging
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app.errors import ProviderError
+from app.providers.collection import read_users
+from app.queries.users import upsert_users
+from app.records import Claim, Counts, UserPage
+from app.services.chunks import Step
+from app.services.context import Context
+from app.services.rejections import log_rejected
+
+# However large the source says it is, a run is shared out in no more chunks: longer ones go on in several messages.
+_MOST_CHUNKS = 1_000
+# How far the last chunk follows a source that goes on past the total it gave.
+_MOST_PAGES_PAST_TOTAL = 10
+
+logger = logging.getLogger(__name__)
+
+
+def sync_steps(context: Context, claim: Claim) -> Iterator[Step]:
+    """Reads the chunk's part of the source page by page; the first page of a run tells how to share the run out.
+
+    A chunk's work: source (its name), start and stop (a range of the source's offsets, stop None for the open end),
+    total (what the source said it has), first_id (the first user's external id, by which a source that always sends
+    the same page is found out).
+    """
+    settings = context.settings
+    work = claim.work
+    position = claim.position
+    seen: set[int] = set()
+    while work is None or work["stop"] is None or position < work["stop"]:
+        limit = settings.users_page_size
+        if work is not None and work["stop"] is not None:
+            limit = min(limit, work["stop"] - position)
+        name = settings.users_api_source if work is None else work["source"]
+        source, page = read_users(context.http, settings.users_api_url, name, position, limit)
+        log_rejected(logger, "users", page.rejected)
+        shares = None
+        if work is None:
+            shares = _share(source, page, settings.users_page_size, settings.chunk_rows)
+            work = shares[0]
+        ids = {user.external_id for user in page.users}
+        _check_news(ids, seen, repeated=position > 0 and work["first_id"] in ids, url_name="USERS_API_URL")
+        seen |= ids
+        position += page.size
+        yield Step(position, partial(_write, page), shares)
+        if page.complete or page.size == 0:
+            return
+        if work["stop"] is None and _at_end(page, position, limit, work["total"], settings.users_page_size):
+            return
+
+
+def _share(source: str, page: UserPage, page_size: int, chunk_rows: int) -> list[dict[str, Any]]:
+    if page.size == 0 and page.total:
+        raise ProviderError(f"the source says that it has {page.total} users and gives none")
+    total = page.total or page.size
+    rows = max(chunk_rows, page_size, math.ceil(total / _MOST_CHUNKS))
+    starts = [0] if page.complete else list(range(0, max(total, 1), rows))
+    shared = {"source": source, "total": total, "first_id": page.users[0].external_id if page.users else None}
+    stops = [*starts[1:], None]
+    return [{"start": start, "stop": stop, **shared} for start, stop in zip(starts, stops, strict=True)]
+
+
+def _check_news(ids: set[int], seen: set[int], *, repeated: bool, url_name: str) -> None:
+    if ids and (repeated or ids <= seen):
+        raise ProviderError(f"the source sends the same page again and again: it ignores paging; check {url_name}")
+
+
+def _at_end(page: UserPage, position: int, limit: int, total: int, page_size: int) -> bool:
+    """Whether the open end of the source is reached: a page that is not full, at or past the total.
+
+    Raises ProviderError when the source goes on and on past the total that it gave at first.
+    """
+    if page.size < limit and position >= max(total, page.total or 0):
+        return True
+    if position > total + _MOST_PAGES_PAST_TOTAL * page_size:
+        raise ProviderError(f"the source said that it has {total} users and goes on past user {position}")
+    return False
+
+
+def _write(page: UserPage, connection: Connection) -> Counts:
+    return upsert_users(connection, page.users) + Counts(rejected=len(page.rejected))

@@ -1,0 +1,178 @@
+"""Every setting of the service: read once from the environment, checked, frozen, passed down."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NoReturn
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.errors import ConfigurationError
+from app.utils.cron import Cron
+from app.utils.masking import redact
+
+SourceName = Literal["auto", "dummyjson", "jsonplaceholder", "random_data_api"]
+
+BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "filesystem")
+BACKEND_SCHEMES = ("rpc", "redis", "rediss", "disabled", "cache+memory")
+_DRIVERS = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "sqlite": "sqlite+pysqlite",
+    "sqlite+pysqlite": "sqlite+pysqlite",
+}
+
+
+def _cron(value: object) -> Cron:
+    return value if isinstance(value, Cron) else Cron.parse(str(value))
+
+
+def _http_url(value: object) -> str:
+    parts = urlsplit(str(value).strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("is not an http:// or https:// address with a host")
+    if parts.query or parts.fragment:
+        raise ValueError("has a query or a fragment: only the address of the collection is wanted")
+    _ = parts.port  # raises ValueError when it is no port number
+    return str(value).strip().rstrip("/")
+
+
+def _database_url(value: object) -> SecretStr:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    try:
+        url = make_url(text.strip())
+    except ArgumentError:
+        raise ValueError("is not a database address") from None
+    if url.drivername not in _DRIVERS:
+        raise ValueError(f"names the driver {url.drivername!r}; known are {', '.join(_DRIVERS)}")
+    url = url.set(drivername=_DRIVERS[url.drivername])
+    return SecretStr(url.render_as_string(hide_password=False))
+
+
+def _address(schemes: tuple[str, ...]) -> BeforeValidator:
+    def check(value: object) -> SecretStr:
+        text = (value.get_secret_value() if isinstance(value, SecretStr) else str(value)).strip()
+        if text.partition("://")[0].lower() not in schemes or "://" not in text:
+            raise ValueError(f"starts with none of {', '.join(scheme + '://' for scheme in schemes)}")
+        return SecretStr(text)
+
+    return BeforeValidator(check)
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+CronSetting = Annotated[Cron, BeforeValidator(_cron), PlainSerializer(str)]
+HttpUrl = Annotated[str, BeforeValidator(_http_url)]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+_USERS_CRON = "*/15 * * * *"
+_ENRICH_CRON = "*/10 * * * *"
+_SAMPLE_URL = "http://dummyjson/users"
+
+
+class Settings(BaseSettings):
+    """The variable of each setting is its name in capitals. Units are in the names."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True, arbitrary_types_allowed=True)
+
+    app_env: str = "local"
+    log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
+
+    database_url: Annotated[SecretStr, BeforeValidator(_database_url)] = SecretStr(
+        "postgresql+psycopg://postgres:postgres@db:5432/postgres"
+    )
+    database_pool_size: int = Field(10, ge=1, le=100)
+
+    celery_broker_url: Annotated[SecretStr, _address(BROKER_SCHEMES)] = SecretStr("amqp://guest:guest@rabbitmq:5672//")
+    celery_result_backend: Annotated[SecretStr, _address(BACKEND_SCHEMES)] = SecretStr("rpc://")
+    filesystem_broker_dir: str = Field("var/broker", min_length=1)
+
+    users_schedule_cron: CronSetting = Cron.parse(_USERS_CRON)
+    enrich_addr_cron: CronSetting = Cron.parse(_ENRICH_CRON)
+    enrich_cc_cron: CronSetting = Cron.parse(_ENRICH_CRON)
+    enrich_batch_size: int = Field(20, ge=1, le=100_000)
+
+    users_api_url: HttpUrl = _SAMPLE_URL
+    address_api_url: HttpUrl = _SAMPLE_URL
+    credit_card_api_url: HttpUrl = _SAMPLE_URL
+    users_api_source: SourceName = "auto"
+    address_api_source: SourceName = "auto"
+    credit_card_api_source: SourceName = "auto"
+    users_page_size: int = Field(100, ge=1, le=1_000)
+    provider_connect_timeout_seconds: float = Field(3.0, gt=0, le=60)
+    provider_timeout_seconds: float = Field(10.0, gt=0, le=120)
+    provider_parallelism: int = Field(4, ge=1, le=32)
+    provider_max_body_bytes: int = Field(20_000_000, ge=1_000)
+
+    chunk_rows: int = Field(1_000, ge=1, le=100_000)
+    chunk_seconds: float = Field(10.0, gt=0)
+    chunk_lease_seconds: int = Field(60, ge=2, le=3_600)
+    chunk_max_attempts: int = Field(6, ge=1, le=50)
+    reaper_interval_seconds: float = Field(10.0, gt=0, le=3_600)
+    task_soft_time_limit_seconds: int = Field(270, ge=1)
+    task_time_limit_seconds: int = Field(300, ge=2, le=1_500)
+    runs_keep_days: int = Field(30, ge=1)
+    heartbeat_file: str = Field("/tmp/synergyway-heartbeat", min_length=1)  # noqa: S108  # a worker's /tmp is its own
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> "Settings":
+        if not self.chunk_seconds < self.task_soft_time_limit_seconds < self.task_time_limit_seconds:
+            raise ValueError(
+                "CHUNK_SECONDS, TASK_SOFT_TIME_LIMIT_SECONDS and TASK_TIME_LIMIT_SECONDS must grow in this order; "
+                f"they are {self.chunk_seconds:g}, {self.task_soft_time_limit_seconds}, {self.task_time_limit_seconds}"
+            )
+        if self.provider_timeout_seconds >= self.chunk_lease_seconds:
+            raise ValueError(
+                "PROVIDER_TIMEOUT_SECONDS must be below CHUNK_LEASE_SECONDS, or a slow answer costs the lease; "
+                f"they are {self.provider_timeout_seconds:g} and {self.chunk_lease_seconds}"
+            )
+        return self
+
+
+_EXAMPLES = {
+    "app_env": "local",
+    "log_level": "INFO",
+    "database_url": "postgresql+psycopg://user:password@host:5432/name",
+    "celery_broker_url": "amqp://user:password@host:5672//",
+    "celery_result_backend": "rpc://",
+}
+
+
+def load_settings(environ: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of this process.
+
+    Raises ConfigurationError with one line for each wrong variable: its name, what is wrong, an example.
+    """
+    try:
+        return Settings() if environ is None else Settings(_env_file=None, **{k.lower(): v for k, v in environ.items()})
+    except ValidationError as error:
+        problems = [_explain(detail["loc"], detail["msg"], detail["input"]) for detail in error.errors()]
+        raise ConfigurationError("\n".join(problems)) from None
+
+
+def settings_or_exit() -> Settings:
+    """The settings of this process, or its end with the explanation on standard error and exit code 1."""
+    try:
+        return load_settings()
+    except ConfigurationError as error:
+        _exit(str(error))
+
+
+def _exit(message: str) -> NoReturn:
+    raise SystemExit(message)
+
+
+def _explain(location: tuple[int | str, ...], message: str, value: object) -> str:
+    text = message.removeprefix("Value error, ")
+    if not location:
+        return f"Wrong settings: {text}."
+    name = str(location[0])
+    default = Settings.model_fields[name].default
+    example = _EXAMPLES.get(name, str(default))
+    shown = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return f"{name.upper()}={redact(shown)!r} is wrong: {text}. Example: {name.upper()}={example!r}"

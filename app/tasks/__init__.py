@@ -1,0 +1,1 @@
+"""The Celery tasks: each a few lines over a service."""

@@ -1,0 +1,39 @@
+"""Beat's scheduler: a tick is a row in the runs table first and a message second."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from celery.beat import Scheduler
+
+from app.services.retries import DATABASE_DOWN
+from app.services.ticks import Ticks
+from app.worker.heartbeat import beat_heart
+
+_AGAIN_SECONDS = 5
+
+logger = logging.getLogger(__name__)
+
+
+class TickScheduler(Scheduler):
+    """Starts each job's run when its CRON expression comes.
+
+    What counts is what the runs table says, so beat may restart, or run twice, at any time: a tick gets one run.
+    It keeps no file and needs no broker: what cannot be published now is published by the reaper.
+    """
+
+    def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(app, *args, **kwargs)
+        self._ticks = Ticks(app.context)
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Starts what is due; the seconds until the next look."""
+        beat_heart(self.app.context.settings.heartbeat_file)
+        now = datetime.now(UTC)
+        try:
+            self._ticks.start_due(now)
+        except DATABASE_DOWN as error:
+            logger.warning("the database is out of reach, beat tries again in %d s: %s", _AGAIN_SECONDS, error)
+            return _AGAIN_SECONDS
+        # A CRON expression comes at the start of a minute.
+        return min(float(self.max_interval), 60 - now.second)
