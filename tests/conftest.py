@@ -1,0 +1,152 @@
+"""A real database, a fake outside world, and a worker that does in this process what the queue holds."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+
+from app.db import Database
+from app.providers.http import HttpClient
+from app.records import ChunkMessage, Job
+from app.sample_provider import user as sample_user
+from app.services import runs
+from app.services.addresses import address_steps
+from app.services.chunks import Retry, perform
+from app.services.context import Context
+from app.services.credit_cards import card_steps
+from app.services.users import sync_steps
+from app.settings import Settings, load_settings
+from tests.fake_source import DummyJsonLike, FakeSource
+
+PROJECT = Path(__file__).parent.parent
+PAYLOADS = Path(__file__).parent / "payloads"
+STEPS = {
+    Job.SYNC_USERS: sync_steps,
+    Job.ENRICH_MISSING_ADDRESSES: address_steps,
+    Job.ENRICH_MISSING_CARDS: card_steps,
+}
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """Brings the database at the URL to a revision, as ``alembic upgrade`` (or downgrade) does."""
+    config = Config(toml_file=str(PROJECT / "pyproject.toml"))
+    before = os.environ.get("DATABASE_URL")
+    os.environ["DATABASE_URL"] = url
+    try:
+        (command.downgrade if revision == "base" else command.upgrade)(config, revision)
+    finally:
+        if before is None:
+            del os.environ["DATABASE_URL"]
+        else:
+            os.environ["DATABASE_URL"] = before
+
+
+@pytest.fixture
+def database_url() -> Iterator[str]:
+    """An empty database with all tables: TEST_DATABASE_URL, by default SQLite in memory."""
+    url = os.environ.get("TEST_DATABASE_URL", "sqlite+pysqlite:///:memory:")
+    if url.endswith(":memory:"):
+        # Named and shared, so that more than one connection sees it; it lives as long as one is open.
+        url = f"sqlite+pysqlite:///file:{uuid4().hex}?mode=memory&cache=shared&uri=true"
+    keeper = Database(url)
+    with keeper.engine.connect():
+        migrate(url, "base") if not url.startswith("sqlite") else None
+        migrate(url)
+        yield url
+    keeper.dispose()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def source() -> Iterator[FakeSource]:
+    source = FakeSource()
+    yield source
+    source.close()
+
+
+@pytest.fixture
+def sample() -> Callable[[int], DummyJsonLike]:
+    """Makes a responder with so many generated users."""
+    return lambda count: DummyJsonLike({number: sample_user(number) for number in range(1, count + 1)})
+
+
+@pytest.fixture
+def make_settings(database_url: str, source: FakeSource) -> Callable[..., Settings]:
+    """Settings for this test, all three addresses at the fake source; variables in capitals override."""
+
+    def make(**variables: Any) -> Settings:
+        return load_settings(
+            {
+                "DATABASE_URL": database_url,
+                "USERS_API_URL": source.url,
+                "ADDRESS_API_URL": source.url,
+                "CREDIT_CARD_API_URL": source.url,
+                "PROVIDER_TIMEOUT_SECONDS": 2,
+                **variables,
+            }
+        )
+
+    return make
+
+
+class LocalWorker:
+    """Does what a worker does with the queue's messages, one after another, in this process."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.queue: deque[ChunkMessage] = deque()
+        self.http = HttpClient(
+            connect_timeout_seconds=settings.provider_connect_timeout_seconds,
+            timeout_seconds=settings.provider_timeout_seconds,
+            max_body_bytes=settings.provider_max_body_bytes,
+            connections=settings.provider_parallelism,
+        )
+        self.context = Context(settings, database, self.http, self.queue.append)
+        self.retries: list[Retry] = []
+
+    def call(self, job: Job, batch_size: int | None = None) -> None:
+        """What ``celery call`` does, and then all that follows from it."""
+        message_id = uuid4().hex
+        chunk_id = runs.receive(self.context, job, message_id, batch_size)
+        if chunk_id is not None:
+            self.perform(ChunkMessage(job, chunk_id), message_id)
+        self.work_off()
+
+    def work_off(self) -> None:
+        while self.queue:
+            self.perform(self.queue.popleft())
+
+    def perform(self, message: ChunkMessage, message_id: str | None = None) -> None:
+        retry = perform(self.context, message.chunk_id, message_id or uuid4().hex, STEPS[message.job])
+        if retry is not None:
+            self.retries.append(retry)
+
+    def rows(self, statement: str) -> list[Any]:
+        with self.context.database.reading() as connection:
+            return list(connection.execute(text(statement)).mappings())
+
+    def execute(self, statement: str) -> None:
+        with self.context.database.transaction() as connection:
+            connection.execute(text(statement))
+
+
+@pytest.fixture
+def make_worker(make_settings: Callable[..., Settings], database: Database) -> Callable[..., LocalWorker]:
+    return lambda **variables: LocalWorker(make_settings(**variables), database)
+
+
+@pytest.fixture
+def worker(make_worker: Callable[..., LocalWorker]) -> LocalWorker:
+    return make_worker()
