@@ -1,6 +1,7 @@
 """A real database, a fake outside world, and a worker that does in this process what the queue holds."""
 
 import os
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,19 +49,25 @@ def migrate(url: str, revision: str = "head") -> None:
             os.environ["DATABASE_URL"] = before
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables, to be copied."""
+    file = tmp_path_factory.mktemp("migrated") / "template.db"
+    migrate(f"sqlite+pysqlite:///{file}")
+    return file
+
+
 @pytest.fixture
-def database_url() -> Iterator[str]:
-    """An empty database with all tables: TEST_DATABASE_URL, by default SQLite in memory."""
+def database_url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """An empty database with all tables: TEST_DATABASE_URL, by default SQLite."""
     url = os.environ.get("TEST_DATABASE_URL", "sqlite+pysqlite:///:memory:")
     if url.endswith(":memory:"):
-        # Named and shared, so that more than one connection sees it; it lives as long as one is open.
-        url = f"sqlite+pysqlite:///file:{uuid4().hex}?mode=memory&cache=shared&uri=true"
-    keeper = Database(url)
-    with keeper.engine.connect():
-        migrate(url, "base") if not url.startswith("sqlite") else None
-        migrate(url)
-        yield url
-    keeper.dispose()
+        # What is in memory is seen by one connection only, and the service reads while it writes.
+        copy = shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "test.db")
+        return f"sqlite+pysqlite:///{copy}"
+    migrate(url, "base")
+    migrate(url)
+    return url
 
 
 @pytest.fixture

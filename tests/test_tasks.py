@@ -30,6 +30,22 @@ def test_a_sync_mirrors_all_pages_and_starts_both_enrichments(
     assert worker.rows("SELECT count(*) AS n FROM users WHERE has_address AND has_card") == [{"n": 250}]
 
 
+def test_a_large_source_is_shared_out_in_chunks_that_read_each_page_once(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    source.respond = sample(95)
+    worker = make_worker(USERS_PAGE_SIZE=10, CHUNK_ROWS=30)
+
+    worker.call(Job.SYNC_USERS)
+
+    skips = [int(query["skip"]) for _, query in source.requests if "firstName" in query.get("select", "")]
+    assert sorted(skips) == list(range(0, 95, 10))
+    assert worker.rows("SELECT number, status, inserted FROM run_chunks WHERE run_id = 1 ORDER BY number") == [
+        {"number": number, "status": "succeeded", "inserted": inserted}
+        for number, inserted in enumerate((30, 30, 30, 5))
+    ]
+
+
 def test_a_second_sync_changes_nothing(worker: LocalWorker, source: FakeSource, sample: Sample) -> None:
     source.respond = sample(120)
     worker.call(Job.SYNC_USERS)

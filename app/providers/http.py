@@ -4,11 +4,14 @@ import os
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from pydantic_core import from_json
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError as Urllib3Error
 
 from app.errors import ProviderError, ProviderNotFound, ProviderRefused, ProviderUnavailable
@@ -45,8 +48,9 @@ class HttpClient:
         """
         where = redact(url)
         deadline = time.monotonic() + self._timeout[1]
+        session = self._open_session()
         try:
-            with self._open_session().get(url, params=params, timeout=self._timeout, stream=True) as response:
+            with session.get(url, params=params, timeout=self._timeout, stream=True, proxies=_proxies(url)) as response:
                 _check_status(response, where)
                 body = self._read(response, where, deadline)
         except (requests.exceptions.SSLError, requests.TooManyRedirects, requests.exceptions.InvalidSchema) as error:
@@ -62,6 +66,9 @@ class HttpClient:
     def _open_session(self) -> requests.Session:
         if self._session is None or self._pid != os.getpid():
             session = requests.Session()
+            # What it would read from the environment at every request is read once: see _proxies.
+            session.trust_env = False
+            session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
             session.max_redirects = _MAX_REDIRECTS
             session.headers.update({"Accept": "application/json", "User-Agent": "synergyway"})
             for scheme in ("http://", "https://"):
@@ -81,6 +88,16 @@ class HttpClient:
             if time.monotonic() > deadline:
                 raise ProviderUnavailable(f"{where} did not finish its answer within {self._timeout[1]:g} s")
         return b"".join(parts)
+
+
+def _proxies(url: str) -> dict[str, str]:
+    parts = urlsplit(url)
+    return _proxies_of(f"{parts.scheme}://{parts.netloc}")
+
+
+@cache
+def _proxies_of(origin: str) -> dict[str, str]:
+    return get_environ_proxies(origin)
 
 
 def _check_status(response: requests.Response, where: str) -> None:

@@ -48,7 +48,7 @@ def claim(connection: Connection, chunk_id: int, message_id: str, lease_seconds:
 
     None when there is nothing to do: the chunk is done, not due yet, gone, or in another worker's hands.
     """
-    due = and_(RunChunk.status == Status.QUEUED, RunChunk.not_before <= clock.now(_EARLY_SECONDS))
+    due = and_(RunChunk.status == Status.QUEUED, RunChunk.not_before <= clock.now_plus(_EARLY_SECONDS))
     mine = or_(RunChunk.lease_until < clock.now(), RunChunk.message_id == message_id)
     row = connection.execute(
         update(RunChunk)
@@ -57,7 +57,7 @@ def claim(connection: Connection, chunk_id: int, message_id: str, lease_seconds:
             status=Status.RUNNING,
             attempt=RunChunk.attempt + 1,
             lease_token=secrets.token_hex(16),
-            lease_until=clock.now(lease_seconds),
+            lease_until=clock.now_plus(lease_seconds),
             message_id=message_id,
             started_at=func.coalesce(RunChunk.started_at, clock.now()),
         )
@@ -78,7 +78,7 @@ def advance(connection: Connection, claim: Claim, position: int, counts: Counts,
         claim,
         position=position,
         attempt=0,
-        lease_until=clock.now(lease_seconds),
+        lease_until=clock.now_plus(lease_seconds),
         **{name: getattr(RunChunk, name) + number for name, number in asdict(counts).items()},
     )
 
@@ -91,8 +91,8 @@ def release(connection: Connection, claim: Claim, delay_seconds: float, failure:
         status=Status.QUEUED,
         lease_token=None,
         lease_until=None,
-        not_before=clock.now(delay_seconds),
-        expected_by=clock.now(delay_seconds + PATIENCE_SECONDS),
+        not_before=clock.now_plus(delay_seconds),
+        expected_by=clock.now_plus(delay_seconds + PATIENCE_SECONDS),
         **_reason(failure),
     )
 
@@ -123,12 +123,12 @@ def reap(connection: Connection) -> list[ChunkMessage]:
             lease_token=None,
             lease_until=None,
             not_before=clock.now(),
-            expected_by=clock.now(PATIENCE_SECONDS),
+            expected_by=clock.now_plus(PATIENCE_SECONDS),
         ),
         *_requeue(
             connection,
             and_(RunChunk.status == Status.QUEUED, RunChunk.expected_by < clock.now()),
-            expected_by=clock.now(PATIENCE_SECONDS * (RunChunk.publications + 2)),
+            expected_by=clock.now_plus(PATIENCE_SECONDS * (RunChunk.publications + 2)),
             publications=RunChunk.publications + 1,
         ),
     ]
@@ -164,7 +164,7 @@ def _queued(run_id: int, number: int, work: dict[str, Any] | None) -> dict[str, 
         "status": Status.QUEUED,
         "created_at": clock.now(),
         "not_before": clock.now(),
-        "expected_by": clock.now(PATIENCE_SECONDS),
+        "expected_by": clock.now_plus(PATIENCE_SECONDS),
     }
 
 

@@ -20,18 +20,27 @@ class _NowPlus(FunctionElement[datetime]):
 
 @compiles(_NowPlus, "postgresql")
 def _on_postgresql(element: _NowPlus, compiler: SQLCompiler, **kw: Any) -> str:
+    if not element.clauses.clauses:
+        return "now()"
     return f"(now() + ({compiler.process(element.clauses, **kw)}) * interval '1 second')"
 
 
 @compiles(_NowPlus, "sqlite")
 def _on_sqlite(element: _NowPlus, compiler: SQLCompiler, **kw: Any) -> str:
+    if not element.clauses.clauses:
+        return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
     # As SQLAlchemy stores times there, with six decimals, so that they compare as text.
     return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', ({compiler.process(element.clauses, **kw)}) || ' seconds')"
 
 
-def now(plus_seconds: float | ColumnElement[int] = 0) -> ColumnElement[datetime]:
-    """The database's time, aware and in UTC, ``plus_seconds`` from now."""
-    return _NowPlus(plus_seconds)
+def now() -> ColumnElement[datetime]:
+    """The database's time, aware and in UTC."""
+    return _NowPlus()
+
+
+def now_plus(seconds: float | ColumnElement[int]) -> ColumnElement[datetime]:
+    """The database's time so many seconds from now."""
+    return _NowPlus(seconds)
 
 
 def read(connection: Connection) -> datetime:

@@ -1,8 +1,10 @@
 """Picking users that lack a row, and writing what a source had for them: the same for addresses and cards."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, update
@@ -18,10 +20,21 @@ from app.records import AddressRecord, CardRecord, Counts
 class Lacking:
     """Where the users' table keeps what is known of a kind of row that users may lack."""
 
-    table: type[Address] | type[CreditCard]
+    model: type[Address] | type[CreditCard]
+    record: type[AddressRecord] | type[CardRecord]
     has: InstrumentedAttribute[bool]
     checks: InstrumentedAttribute[int]
     due_at: InstrumentedAttribute[datetime]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The columns that a record fills."""
+        return tuple(field.name for field in fields(self.record))
+
+    @cached_property
+    def values(self) -> Callable[[AddressRecord | CardRecord], tuple[Any, ...]]:
+        """Their values in a record."""
+        return attrgetter(*self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +46,8 @@ class Candidate:
     checks: int
 
 
-ADDRESSES = Lacking(Address, User.has_address, User.address_checks, User.address_due_at)
-CARDS = Lacking(CreditCard, User.has_card, User.card_checks, User.card_due_at)
+ADDRESSES = Lacking(Address, AddressRecord, User.has_address, User.address_checks, User.address_due_at)
+CARDS = Lacking(CreditCard, CardRecord, User.has_card, User.card_checks, User.card_due_at)
 
 
 def pick(connection: Connection, lacking: Lacking, limit: int) -> list[int]:
@@ -53,10 +66,8 @@ def candidates(connection: Connection, lacking: Lacking, user_ids: Sequence[int]
 def write(connection: Connection, lacking: Lacking, records: Mapping[int, AddressRecord | CardRecord]) -> Counts:
     """Links each record to its user (by user id). Users that were deleted since are left out."""
     present = select(User.id).where(User.id.in_(records)).order_by(User.id).with_for_update(key_share=True, read=True)
-    rows: list[dict[str, Any]] = [
-        {"user_id": user_id} | asdict(records[user_id]) for user_id in connection.execute(present).scalars()
-    ]
-    return upsert(connection, lacking.table.__table__, "user_id", rows)
+    rows = [(user_id, *lacking.values(records[user_id])) for user_id in connection.execute(present).scalars()]
+    return upsert(connection, lacking.model.__table__, ("user_id", *lacking.names), rows)
 
 
 def postpone(connection: Connection, lacking: Lacking, user_ids: Collection[int], pause_seconds: float) -> None:
@@ -64,7 +75,7 @@ def postpone(connection: Connection, lacking: Lacking, user_ids: Collection[int]
     connection.execute(
         update(User)
         .where(User.id.in_(user_ids))
-        .values({lacking.checks: lacking.checks + 1, lacking.due_at: clock.now(pause_seconds)})
+        .values({lacking.checks: lacking.checks + 1, lacking.due_at: clock.now_plus(pause_seconds)})
     )
 
 

@@ -120,7 +120,7 @@ def waiting_followup(connection: Connection, run_id: int) -> int | None:
 def prune(connection: Connection, keep_days: int) -> int:
     """Deletes runs that ended longer ago, except the last success of each job; how many those were."""
     newest = select(func.max(Run.id)).where(Run.status == Status.SUCCEEDED).group_by(Run.task)
-    old = Run.finished_at < clock.now(-keep_days * 86_400)
+    old = Run.finished_at < clock.now_plus(-keep_days * 86_400)
     return connection.execute(delete(Run).where(old, Run.id.not_in(newest))).rowcount
 
 

@@ -1,54 +1,74 @@
 """The one upsert builder: a whole page or batch in one statement that leaves unchanged rows alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, FromClause, Table, bindparam, column, func, or_, select, values
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    FromClause,
+    String,
+    Table,
+    Text,
+    bindparam,
+    column,
+    func,
+    or_,
+    select,
+    values,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy.types import TypeEngine
 
 from app.queries import clock
 from app.records import Counts
 
-Rows = Sequence[Mapping[str, Any]]
+Names = tuple[str, ...]
+Rows = Sequence[tuple[Any, ...]]
 
 
-def upsert(connection: Connection, table: Table, key: str, rows: Rows) -> Counts:
-    """Inserts the rows, or updates those whose ``key`` is there with other values.
+def upsert(connection: Connection, table: Table, names: Names, rows: Rows) -> Counts:
+    """Inserts the rows, or updates those whose key, the first of the named columns, is there with other values.
 
-    All rows have the same columns, none of them created_at or updated_at, which are set here. Of two rows with the
-    same key the later one counts. Unchanged rows are neither written nor locked, and changed ones are locked in the
-    order of their ids, so that writers of the same users cannot deadlock.
+    created_at and updated_at are set here. Of two rows with the same key the later one counts. Unchanged rows are
+    neither written nor locked, and changed ones are locked in the order of their ids, so that writers of the same
+    users cannot deadlock.
     """
-    unique = list({row[key]: row for row in rows}.values())
+    unique = list({row[0]: row for row in rows}.values())
     if not unique:
         return Counts()
-    names = tuple(unique[0])
     if connection.dialect.name == "postgresql":
-        arrays = {name: [row[name] for row in unique] for name in names}
-        result = connection.execute(_from_arrays(table, key, names), arrays)
+        arrays = dict(zip(names, map(list, zip(*unique, strict=True)), strict=True))
+        result = connection.exec_driver_sql(_sql_with_arrays(connection.dialect, table, names), arrays)
     else:
-        result = connection.execute(_upsert(sqlite, table, key, names, _as_values(table, names, unique)))
+        result = connection.execute(_upsert(sqlite, table, names, _as_values(table, names, unique)))
     is_new = result.scalars().all()
     inserted = sum(is_new)
     return Counts(inserted=inserted, updated=len(is_new) - inserted, unchanged=len(unique) - len(is_new))
 
 
 @cache
-def _from_arrays(table: Table, key: str, names: tuple[str, ...]) -> ReturningInsert[Any]:
-    arrays = (bindparam(name, type_=postgresql.ARRAY(table.c[name].type)) for name in names)
-    given = func.unnest(*arrays).table_valued(*names, name="given").render_derived()
-    return _upsert(postgresql, table, key, names, given)
+def _sql_with_arrays(dialect: Dialect, table: Table, names: Names) -> str:
+    """The statement over one array a column: rendered once, as SQLAlchemy does not cache ON CONFLICT statements."""
+    arrays = (bindparam(name, type_=postgresql.ARRAY(_sent_as(table.c[name].type))) for name in names)
+    given = func.unnest(*arrays).table_valued(*names).render_derived(name="given")
+    return str(_upsert(postgresql, table, names, given).compile(dialect=dialect))
 
 
-def _as_values(table: Table, names: tuple[str, ...], rows: Rows) -> FromClause:
+def _sent_as(column_type: TypeEngine[Any]) -> TypeEngine[Any]:
+    """A cast to VARCHAR(n) would cut long values off in silence; the column itself refuses them."""
+    return Text() if isinstance(column_type, String) else column_type
+
+
+def _as_values(table: Table, names: Names, rows: Rows) -> FromClause:
     columns = (column(name, table.c[name].type) for name in names)
-    return values(*columns, name="given").data([tuple(row[name] for name in names) for row in rows]).cte("given")
+    return values(*columns, name="given").data(list(rows)).cte("given")
 
 
-def _upsert(dialect: Any, table: Table, key: str, names: tuple[str, ...], given: FromClause) -> ReturningInsert[Any]:
-    changing = [name for name in names if name != key]
+def _upsert(dialect: Any, table: Table, names: Names, given: FromClause) -> ReturningInsert[Any]:
+    key, *changing = names
     fresh = (
         select(*(given.c[name] for name in names), clock.now(), clock.now())
         .select_from(given.outerjoin(table, table.c[key] == given.c[key]))

@@ -1,7 +1,8 @@
 """Reading and writing users."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 from sqlalchemy import Connection, Select, func, select
 
@@ -47,6 +48,10 @@ _BODY = json_object(
 )
 
 
+_NAMES = tuple(field.name for field in fields(UserRecord))
+_values = attrgetter(*_NAMES)
+
+
 def list_users(wanted: UserFilter, *, limit: int, offset: int = 0, after: int | None = None) -> Select[tuple[int, str]]:
     """(id, JSON) of the wanted users in the order of their ids: after a user's id, or from an offset on."""
     ids = _filtered(select(User.id), wanted).order_by(User.id).limit(limit)
@@ -67,8 +72,8 @@ def count_users(wanted: UserFilter) -> Select[tuple[int]]:
 
 def upsert_users(connection: Connection, users: Sequence[UserRecord]) -> Counts:
     """Writes the users that are new or have changed."""
-    rows = [asdict(user) | {"search_text": _search_text(user)} for user in users]
-    return upsert(connection, User.__table__, "external_id", rows)
+    rows = [(*_values(user), _search_text(user)) for user in users]
+    return upsert(connection, User.__table__, (*_NAMES, "search_text"), rows)
 
 
 def _rendered() -> Select[tuple[int, str]]:

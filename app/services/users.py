@@ -33,7 +33,7 @@ def sync_steps(context: Context, claim: Claim) -> Iterator[Step]:
     """
     settings = context.settings
     work = claim.work
-    position = claim.position
+    position = claim.position or (work["start"] if work else 0)
     seen: set[int] = set()
     while work is None or work["stop"] is None or position < work["stop"]:
         limit = settings.users_page_size
