@@ -4,6 +4,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,11 +12,14 @@ from uuid import uuid4
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app.db import Database
+from app.models import User
 from app.providers.http import HttpClient
-from app.records import ChunkMessage, Job
+from app.queries import enrichment
+from app.queries.users import upsert_users
+from app.records import AddressRecord, CardRecord, ChunkMessage, Counts, Job, UserRecord
 from app.sample_provider import user as sample_user
 from app.services import runs
 from app.services.addresses import address_steps
@@ -157,3 +161,56 @@ def make_worker(make_settings: Callable[..., Settings], database: Database) -> C
 @pytest.fixture
 def worker(make_worker: Callable[..., LocalWorker]) -> LocalWorker:
     return make_worker()
+
+
+class Mirror:
+    """Writes users as the jobs do, without a source."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.counts = Counts()
+
+    def add(
+        self, *users: UserRecord, address: AddressRecord | None = None, card: CardRecord | None = None
+    ) -> list[int]:
+        """Writes the users, each with the same address and card; their ids. ``counts`` says what became of them."""
+        with self.database.transaction() as connection:
+            self.counts = upsert_users(connection, users)
+            found = connection.execute(select(User.external_id, User.id)).all()
+            ids = [dict(map(tuple, found))[user.external_id] for user in users]
+            if address is not None:
+                enrichment.write(connection, enrichment.ADDRESSES, dict.fromkeys(ids, address))
+            if card is not None:
+                enrichment.write(connection, enrichment.CARDS, dict.fromkeys(ids, card))
+        return ids
+
+    def rows(self, statement: str) -> list[dict[str, Any]]:
+        with self.database.reading() as connection:
+            return [dict(row) for row in connection.execute(text(statement)).mappings()]
+
+    def execute(self, statement: str) -> None:
+        with self.database.transaction() as connection:
+            connection.execute(text(statement))
+
+
+@pytest.fixture
+def mirror(database: Database) -> Mirror:
+    return Mirror(database)
+
+
+@pytest.fixture
+def open_client(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Any]]:
+    """Makes a client of the API, whose failures are answers; variables in capitals override settings."""
+    from fastapi.testclient import TestClient  # here, since app.main sets up the logs of the whole process
+
+    from app.main import create_app
+
+    with ExitStack() as opened:
+        yield lambda **variables: opened.enter_context(
+            TestClient(create_app(make_settings(**variables)), raise_server_exceptions=False)
+        )
+
+
+@pytest.fixture
+def client(open_client: Callable[..., Any]) -> Any:
+    return open_client()

@@ -1,7 +1,11 @@
 """What happens at Celery's own moments: parts are added, logs are set up, lines get their ids."""
 
+import logging
+import os
+import sys
 from typing import Any
 
+import celery.apps.worker
 from celery import current_app
 from celery.signals import celeryd_init, setup_logging, task_postrun, task_prerun
 
@@ -18,6 +22,9 @@ def add_parts(instance: Any, **_: Any) -> None:
     _role = "worker"
     instance.app.steps["worker"].update({Reaper, Heartbeat})
     instance.app.steps["consumer"].add(DeadLetters)
+    set_up_logs()  # before Celery's own moment for it, which comes after its first warnings
+    # Celery has no setting for the form of what it says when it is told to stop.
+    celery.apps.worker.safe_say = _say
 
 
 @setup_logging.connect(weak=False)
@@ -35,3 +42,9 @@ def name_task(task_id: str, task: Any, **_: Any) -> None:
 @task_postrun.connect(weak=False)
 def forget_task(**_: Any) -> None:
     add_log_ids(task_id=None, task_name=None)
+
+
+def _say(text: str, _file: Any = None) -> None:
+    """Logs from inside a signal handler, where the log's own stream may be in the middle of a line."""
+    record = logging.LogRecord("celery.apps.worker", logging.INFO, __file__, 0, text, None, None)
+    os.write(sys.stderr.fileno(), f"{logging.getLogger().handlers[0].format(record)}\n".encode())

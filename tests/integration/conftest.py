@@ -1,0 +1,308 @@
+"""Real PostgreSQL, RabbitMQ and Redis in containers, and the roles as real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import docker
+import psycopg
+import pytest
+from docker.errors import DockerException
+from psycopg.rows import dict_row
+from redis import Redis
+from testcontainers.core.container import DockerContainer
+
+from tests.conftest import PROJECT, migrate
+from tests.fake_source import FakeSource
+
+_START_SECONDS = 60
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(item.path).is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def docker_engine() -> None:
+    """Without an engine these tests are skipped, unless REQUIRE_DOCKER=1 says that they must not be."""
+    try:
+        client = docker.from_env()
+        client.ping()
+        client.close()
+    except DockerException:
+        if os.environ.get("REQUIRE_DOCKER") == "1":
+            pytest.fail("REQUIRE_DOCKER=1 is set and no Docker engine answers")
+        pytest.skip("no Docker engine answers: the tests on real PostgreSQL, RabbitMQ and Redis are left out")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A container's address as seen from here."""
+
+    container: DockerContainer
+    host: str
+    ports: dict[int, int]
+
+
+def _serve(container: DockerContainer, *ports: int, ready: Callable[[Server], bool]) -> Iterator[Server]:
+    container.with_exposed_ports(*ports)
+    with container:
+        mapped = {port: int(container.get_exposed_port(port)) for port in ports}
+        server = Server(container, container.get_container_host_ip(), mapped)
+        eventually(lambda: ready(server), _START_SECONDS)
+        yield server
+
+
+def eventually(holds: Callable[[], Any], seconds: float = 30) -> Any:
+    """Waits until something holds, and returns it. An error counts as not yet; the last one is shown at the end."""
+    deadline = time.monotonic() + seconds
+    error: Exception | None = None
+    while time.monotonic() < deadline:
+        try:
+            if result := holds():
+                return result
+            error = None
+        except Exception as caught:  # noqa: BLE001  # whatever is raised means: not yet
+            error = caught
+        time.sleep(0.1)
+    raise AssertionError(f"did not hold within {seconds} s") from error
+
+
+@pytest.fixture(scope="session")
+def postgresql(docker_engine: None) -> Iterator[Server]:
+    container = DockerContainer("postgres:17").with_env("POSTGRES_PASSWORD", "postgres")
+    # Nothing here has to survive the machine.
+    container.with_command("postgres -c fsync=off -c synchronous_commit=off -c max_connections=200")
+
+    def ready(server: Server) -> bool:
+        with _connect(server, "postgres"):
+            return True
+
+    yield from _serve(container, 5432, ready=ready)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(docker_engine: None) -> Iterator[Server]:
+    def ready(server: Server) -> bool:
+        return bool(management(server, "GET", "overview"))
+
+    yield from _serve(DockerContainer("rabbitmq:4-management"), 5672, 15672, ready=ready)
+
+
+@pytest.fixture(scope="session")
+def redis_server(docker_engine: None) -> Iterator[Server]:
+    def ready(server: Server) -> bool:
+        with Redis(server.host, server.ports[6379]) as client:
+            return bool(client.ping())
+
+    yield from _serve(DockerContainer("redis:8"), 6379, ready=ready)
+
+
+def management(server: Server, method: str, path: str, body: bytes | None = None) -> bytes:
+    """RabbitMQ's management API."""
+    request = urllib.request.Request(f"http://{server.host}:{server.ports[15672]}/api/{path}", body, method=method)
+    request.add_header("Authorization", "Basic " + b64encode(b"guest:guest").decode())
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=5) as response:
+        return bytes(response.read())
+
+
+def _connect(server: Server, database: str) -> psycopg.Connection[dict[str, Any]]:
+    return psycopg.connect(
+        host=server.host,
+        port=server.ports[5432],
+        user="postgres",
+        password="postgres",
+        dbname=database,
+        autocommit=True,
+        row_factory=dict_row,
+    )
+
+
+@dataclass
+class PostgresDatabase:
+    """A database of its own for one test."""
+
+    server: Server
+    name: str
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://postgres:postgres@{self.server.host}:{self.server.ports[5432]}/{self.name}"
+
+    def rows(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
+        with _connect(self.server, self.name) as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def value(self, statement: str, *parameters: Any) -> Any:
+        (row,) = self.rows(statement, *parameters)
+        (value,) = row.values()
+        return value
+
+
+def create_database(server: Server, template: str = "template1") -> PostgresDatabase:
+    name = f"test_{uuid4().hex}"
+    with _connect(server, "postgres") as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    return PostgresDatabase(server, name)
+
+
+@pytest.fixture
+def empty_database(postgresql: Server) -> PostgresDatabase:
+    """A database without tables."""
+    return create_database(postgresql)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgresql: Server) -> str:
+    template = create_database(postgresql)
+    migrate(template.url)
+    return template.name
+
+
+@pytest.fixture
+def pg(postgresql: Server, migrated_template: str) -> PostgresDatabase:
+    """A database with all tables."""
+    return create_database(postgresql, migrated_template)
+
+
+@pytest.fixture
+def database_url(pg: PostgresDatabase) -> str:
+    """What the fixtures of all tests build on, here on PostgreSQL."""
+    return pg.url
+
+
+@dataclass
+class Role:
+    """A process of the service; what it prints goes to a file."""
+
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def stop(self, seconds: float = 30) -> int:
+        self.process.terminate()
+        return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        """What a lost node does: all processes at once, without a word."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def children(self) -> list[int]:
+        tasks = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in tasks.read_text().split()]
+
+
+@dataclass
+class Deployment:
+    """A database, a broker and a source, and the roles that were started on them."""
+
+    pg: PostgresDatabase
+    environment: dict[str, str]
+    folder: Path
+    broker: str
+    server: Server
+    vhost: str = ""
+    roles: list[Role] = field(default_factory=list)
+
+    def start(self, role: str, *arguments: str, **variables: str) -> Role:
+        """role: worker, beat, or any other command of Celery's."""
+        name = f"{role}-{len(self.roles)}"
+        log_file = self.folder / f"{name}.log"
+        environment = self.environment | variables | {"HEARTBEAT_FILE": str(self.folder / f"{name}.heartbeat")}
+        with log_file.open("wb") as log:
+            command = [sys.executable, "-m", "celery", "--quiet", "-A", "app.celery_app.celery", role, *arguments]
+            process = subprocess.Popen(
+                command, cwd=PROJECT, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self.roles.append(Role(process, log_file))
+        return self.roles[-1]
+
+    def worker(self, concurrency: int = 2, **variables: str) -> Role:
+        """A worker that is ready."""
+        role = self.start("worker", "--concurrency", str(concurrency), **variables)
+        eventually(lambda: " ready." in role.log())
+        return role
+
+    def call(self, task: str, *arguments: str) -> None:
+        """``celery call``, as a person types it."""
+        command = [sys.executable, "-m", "celery", "-A", "app.celery_app.celery", "call", task, *arguments]
+        subprocess.run(command, cwd=PROJECT, env=self.environment, check=True, capture_output=True, timeout=60)
+
+    def messages(self, queue: str = "synergyway") -> int:
+        """How many messages a queue holds, delivered ones included."""
+        if self.broker == "redis":
+            with Redis(self.server.host, self.server.ports[6379]) as client:
+                return int(client.llen(queue)) + int(client.hlen("unacked"))
+        listed = self.server.container.get_wrapped_container().exec_run(
+            ["rabbitmqctl", "--silent", "list_queues", "-p", self.vhost, "name", "messages"]
+        )
+        counts = dict(line.split("\t") for line in listed.output.decode().splitlines() if "\t" in line)
+        return int(counts.get(queue, 0))
+
+    def run_ended(self, task: str = "sync_users") -> dict[str, Any] | None:
+        """The latest run of a job, when it is over."""
+        rows = self.pg.rows("SELECT * FROM runs WHERE task = %s ORDER BY id DESC LIMIT 1", task)
+        return rows[0] if rows and rows[0]["finished_at"] else None
+
+    def close(self) -> None:
+        for role in self.roles:
+            if role.process.poll() is None:
+                role.kill()
+
+
+@pytest.fixture(params=["rabbitmq", "redis"])
+def deployment(
+    request: pytest.FixtureRequest, pg: PostgresDatabase, source: FakeSource, tmp_path: Path
+) -> Iterator[Deployment]:
+    """An empty service on each of the brokers, chosen by variables alone."""
+    broker: str = request.param
+    vhost = ""
+    server: Server = request.getfixturevalue("rabbitmq" if broker == "rabbitmq" else "redis_server")
+    if broker == "rabbitmq":
+        vhost = uuid4().hex
+        management(server, "PUT", f"vhosts/{vhost}", b'{"default_queue_type": "quorum"}')
+        management(server, "PUT", f"permissions/{vhost}/guest", b'{"configure":".*","write":".*","read":".*"}')
+        urls = {
+            "CELERY_BROKER_URL": f"amqp://guest:guest@{server.host}:{server.ports[5672]}/{vhost}",
+            "CELERY_RESULT_BACKEND": "rpc://",
+        }
+    else:
+        with Redis(server.host, server.ports[6379]) as client:
+            client.flushall()
+        url = f"redis://{server.host}:{server.ports[6379]}/0"
+        urls = {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
+    environment = (
+        os.environ
+        | urls
+        | {
+            "DATABASE_URL": pg.url,
+            "USERS_API_URL": source.url,
+            "ADDRESS_API_URL": source.url,
+            "CREDIT_CARD_API_URL": source.url,
+            "CHUNK_LEASE_SECONDS": "5",
+            "PROVIDER_TIMEOUT_SECONDS": "4",
+            "REAPER_INTERVAL_SECONDS": "1",
+            "APP_ENV": "test",
+        }
+    )
+    deployment = Deployment(pg, environment, tmp_path, broker, server, vhost)
+    yield deployment
+    deployment.close()
+    if vhost:
+        management(server, "DELETE", f"vhosts/{vhost}")
