@@ -155,6 +155,8 @@ class FinishedRun:
 
     run_id: int
     job: Job
+    trigger: Trigger
+    batch_size: int | None
     status: Status
     counts: Counts
 

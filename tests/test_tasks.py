@@ -1,13 +1,18 @@
 """What the three jobs do, from a source to the tables."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
-from app.errors import ProviderError
-from app.records import Job
+from app.errors import Abandoned, BrokerUnavailable, ProviderError, ProviderUnavailable
+from app.queries import chunks as chunk_queries
+from app.records import ChunkMessage, Job
+from app.sample_provider import user as sample_user
+from app.services import runs
 from tests.conftest import LocalWorker
-from tests.fake_source import Answer, DummyJsonLike, FakeSource
+from tests.fake_source import Answer, DummyJsonLike, FakeSource, Query
 
 Sample = Callable[[int], DummyJsonLike]
 
@@ -85,3 +90,308 @@ def test_an_answer_of_an_unknown_shape_fails_the_run(worker: LocalWorker, source
         worker.call(Job.SYNC_USERS)
 
     assert worker.rows("SELECT status, error_class FROM runs") == [{"status": "failed", "error_class": "ProviderError"}]
+
+
+def test_twenty_hopeless_users_do_not_block_the_twenty_first(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    users = sample(21)
+    source.respond = users
+    worker = make_worker(ENRICH_BATCH_SIZE=20)
+    worker.call(Job.SYNC_USERS)
+    users.spoiled = {number: Answer({"message": "not found"}, status=404) for number in range(1, 21)}
+    worker.execute("DELETE FROM credit_cards")
+    worker.execute("UPDATE users SET card_checks = 0, card_due_at = '1970-01-01 00:00:00.000000'")
+
+    worker.call(Job.ENRICH_MISSING_CARDS, 20)
+    worker.call(Job.ENRICH_MISSING_CARDS, 20)
+
+    assert worker.rows("SELECT external_id FROM users WHERE has_card") == [{"external_id": 21}]
+
+
+def test_users_that_the_source_answers_badly_every_time_are_put_off_by_the_last_attempt(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    users = sample(3)
+    source.respond = users
+    worker = make_worker(CHUNK_MAX_ATTEMPTS=1)
+    worker.call(Job.SYNC_USERS)
+    worker.execute("DELETE FROM addresses")
+    users.spoiled = {number: Answer(b"oops", status=500) for number in (1, 2, 3)}
+
+    with pytest.raises(ProviderUnavailable):
+        worker.call(Job.ENRICH_MISSING_ADDRESSES, 3)
+
+    assert worker.rows("SELECT status, rejected FROM runs ORDER BY id DESC LIMIT 1") == [
+        {"status": "failed", "rejected": 3}
+    ]
+    assert worker.rows("SELECT count(*) AS n FROM users WHERE address_checks = 1") == [{"n": 3}]
+
+
+def test_a_failure_on_page_seven_keeps_pages_one_to_six(
+    worker: LocalWorker, make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    users = sample(95)
+    source.respond = lambda path, query: (
+        Answer(b"<html>", content_type="text/html") if query.get("skip") == "60" else users(path, query)
+    )
+    worker = make_worker(USERS_PAGE_SIZE=10)
+
+    with pytest.raises(ProviderError, match="it is HTML"):
+        worker.call(Job.SYNC_USERS)
+
+    assert worker.rows("SELECT count(*) AS n FROM users") == [{"n": 60}]
+    assert worker.rows("SELECT status, inserted FROM runs WHERE task = 'sync_users'") == [
+        {"status": "failed", "inserted": 60}
+    ]
+
+
+def test_a_source_that_ignores_paging_fails_the_run_and_ends(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    first = [sample(10).users[number] for number in range(1, 11)]
+    source.answer({"users": first, "total": 30, "skip": 0, "limit": 10})
+    worker = make_worker(USERS_PAGE_SIZE=10)
+
+    with pytest.raises(ProviderError, match="ignores paging"):
+        worker.call(Job.SYNC_USERS)
+
+    assert worker.rows("SELECT count(*) AS n FROM users") == [{"n": 10}]
+
+
+def test_a_source_that_never_ends_fails_the_run_and_ends(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    def endless(path: str, query: Query) -> Answer:
+        skip = int(query["skip"])
+        page = [sample_user(skip + number) for number in range(1, 11)]
+        return Answer({"users": page, "total": skip + 20, "skip": skip, "limit": 10})
+
+    source.respond = endless
+    worker = make_worker(USERS_PAGE_SIZE=10)
+
+    with pytest.raises(ProviderError, match="goes on past user"):
+        worker.call(Job.SYNC_USERS)
+
+    assert len(source.requests) < 20
+
+
+def test_the_answers_limit_may_be_smaller_than_asked(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    users = sample(70)
+    source.respond = lambda path, query: users(path, {**query, "limit": str(min(int(query["limit"]), 30))})
+    worker = make_worker(USERS_PAGE_SIZE=50)
+
+    worker.call(Job.SYNC_USERS)
+
+    assert worker.rows("SELECT count(*) AS n FROM users") == [{"n": 70}]
+
+
+def test_an_empty_source_is_understood(worker: LocalWorker, source: FakeSource) -> None:
+    source.answer({"users": [], "total": 0, "skip": 0, "limit": 0})
+
+    worker.call(Job.SYNC_USERS)
+
+    assert worker.rows("SELECT status, inserted FROM runs") == [{"status": "succeeded", "inserted": 0}]
+
+
+def test_rejected_records_are_named_and_counted_and_the_rest_goes_on(
+    worker: LocalWorker, source: FakeSource, sample: Sample, caplog: pytest.LogCaptureFixture
+) -> None:
+    users = sample(5)
+    users.users[2]["firstName"] = users.users[2]["lastName"] = None
+    users.users[4]["email"] = "long" * 100
+    source.respond = users
+
+    worker.call(Job.SYNC_USERS)
+
+    assert worker.rows("SELECT status, inserted, rejected FROM runs WHERE id = 1") == [
+        {"status": "succeeded", "inserted": 3, "rejected": 2}
+    ]
+    assert "rejected one of the users: id 2: has no name" in caplog.text
+    assert "rejected one of the users: id 4: email: String should have at most 255 characters" in caplog.text
+    assert "longlong" not in caplog.text
+
+
+def test_a_chunk_that_has_used_its_time_goes_on_in_a_message_of_its_own(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    source.respond = sample(50)
+    worker = make_worker(USERS_PAGE_SIZE=10, CHUNK_SECONDS="0.000001")
+
+    worker.call(Job.SYNC_USERS)
+
+    assert worker.rows("SELECT count(*) AS n FROM users WHERE has_address AND has_card") == [{"n": 50}]
+    assert worker.rows("SELECT status, inserted, unchanged FROM run_chunks WHERE run_id = 1") == [
+        {"status": "succeeded", "inserted": 50, "unchanged": 0}
+    ]
+
+
+def test_a_transient_fault_is_tried_again_where_the_chunk_has_stopped(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    users = sample(40)
+    source.respond = lambda path, query: (
+        Answer(status=503, headers={"Retry-After": "7"}) if query.get("skip") == "20" else users(path, query)
+    )
+    worker = make_worker(USERS_PAGE_SIZE=10)
+
+    worker.call(Job.SYNC_USERS)
+
+    assert worker.rows("SELECT count(*) AS n FROM users") == [{"n": 20}]
+    assert worker.rows("SELECT status, position, error_class FROM run_chunks") == [
+        {"status": "queued", "position": 20, "error_class": "ProviderUnavailable"}
+    ]
+    assert worker.retries[0].seconds >= 7
+
+
+def test_the_attempts_of_a_chunk_end_with_its_reason(
+    make_worker: Callable[..., LocalWorker], source: FakeSource
+) -> None:
+    source.answer(b"", status=503)
+    worker = make_worker(CHUNK_MAX_ATTEMPTS=3)
+    worker.call(Job.SYNC_USERS)
+
+    for _ in range(2):
+        worker.execute("UPDATE run_chunks SET not_before = created_at")
+        message = ChunkMessage(Job.SYNC_USERS, 1)
+        if worker.rows("SELECT attempt FROM run_chunks") == [{"attempt": 2}]:
+            with pytest.raises(ProviderUnavailable):
+                worker.perform(message)
+        else:
+            worker.perform(message)
+
+    (run,) = worker.rows("SELECT status, error_class, error_message FROM runs")
+    assert (run["status"], run["error_class"]) == ("failed", "ProviderUnavailable")
+    assert "answered 503" in run["error_message"]
+
+
+def test_workers_that_die_of_a_chunk_fail_it_in_the_end(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    source.respond = sample(1)
+    worker = make_worker(CHUNK_MAX_ATTEMPTS=2)
+    message_id = "first"
+    chunk_id = runs.receive(worker.context, Job.SYNC_USERS, message_id, None)
+    assert chunk_id is not None
+    for _ in range(2):
+        with worker.context.database.transaction() as connection:
+            assert chunk_queries.claim(connection, chunk_id, message_id, 60)
+
+    with pytest.raises(Abandoned):
+        worker.perform(ChunkMessage(Job.SYNC_USERS, chunk_id), message_id)
+
+    assert worker.rows("SELECT status, error_class FROM runs") == [{"status": "failed", "error_class": "Abandoned"}]
+
+
+def test_a_worker_whose_lease_was_taken_over_writes_nothing_more(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    users = sample(30)
+    worker = make_worker(USERS_PAGE_SIZE=10)
+
+    def take_over_before_the_second_page(path: str, query: Query) -> Answer:
+        if query.get("skip") == "10":
+            worker.execute("UPDATE run_chunks SET lease_token = 'of another worker'")
+        return users(path, query)
+
+    source.respond = take_over_before_the_second_page
+
+    worker.call(Job.SYNC_USERS)
+
+    assert worker.rows("SELECT count(*) AS n FROM users") <= [{"n": 10}]
+    assert worker.rows("SELECT status, lease_token FROM run_chunks") == [
+        {"status": "running", "lease_token": "of another worker"}
+    ]
+
+
+def test_the_reaper_publishes_what_was_abandoned_or_never_received(
+    worker: LocalWorker, source: FakeSource, sample: Sample
+) -> None:
+    source.respond = sample(5)
+    chunk_id = runs.receive(worker.context, Job.SYNC_USERS, "lost", None)
+    assert runs.reap(worker.context) == 0
+    worker.execute("UPDATE run_chunks SET expected_by = '2000-01-01 00:00:00.000000'")
+    assert runs.reap(worker.context) == 1
+    assert runs.reap(worker.context) == 0
+    with worker.context.database.transaction() as connection:
+        chunk_queries.claim(connection, chunk_id or 0, "dead", 60)
+    worker.execute("UPDATE run_chunks SET lease_until = '2000-01-01 00:00:00.000000'")
+    assert runs.reap(worker.context) == 1
+
+    worker.work_off()
+
+    assert worker.rows("SELECT status FROM runs WHERE task = 'sync_users'") == [{"status": "succeeded"}]
+
+
+def test_the_reaper_ends_a_run_whose_worker_died_after_its_last_chunk(
+    worker: LocalWorker, source: FakeSource, sample: Sample
+) -> None:
+    source.respond = sample(5)
+    runs.receive(worker.context, Job.SYNC_USERS, "lost", None)
+    worker.execute("UPDATE run_chunks SET status = 'succeeded', inserted = 5")
+
+    runs.reap(worker.context)
+
+    assert worker.rows("SELECT status, inserted FROM runs WHERE task = 'sync_users'") == [
+        {"status": "succeeded", "inserted": 5}
+    ]
+    assert [message.job for message in worker.queue] == [Job.ENRICH_MISSING_ADDRESSES, Job.ENRICH_MISSING_CARDS]
+
+
+def test_a_second_request_is_skipped_and_names_the_open_run(worker: LocalWorker) -> None:
+    runs.receive(worker.context, Job.SYNC_USERS, "first", None)
+
+    assert runs.receive(worker.context, Job.SYNC_USERS, "second", None) is None
+    assert runs.receive(worker.context, Job.SYNC_USERS, "second", None) is None
+
+    assert worker.rows("SELECT status, blocked_by, error_message FROM runs ORDER BY id") == [
+        {"status": "queued", "blocked_by": None, "error_message": None},
+        {"status": "skipped", "blocked_by": 1, "error_message": "run 1 of sync_users is open"},
+    ]
+
+
+def test_a_followup_that_was_skipped_is_made_up_for(worker: LocalWorker, source: FakeSource, sample: Sample) -> None:
+    source.respond = sample(50)
+    tick = datetime(2026, 11, 23, tzinfo=UTC)
+    runs.start_tick(worker.context, Job.ENRICH_MISSING_ADDRESSES, tick)
+    (enrichment,) = worker.queue
+    worker.queue.clear()
+    runs.start_tick(worker.context, Job.SYNC_USERS, tick)
+
+    worker.work_off()
+    assert worker.rows("SELECT count(*) AS n FROM addresses") == [{"n": 0}]
+    worker.perform(enrichment)
+    worker.work_off()
+
+    assert worker.rows("SELECT count(*) AS n FROM addresses") == [{"n": 50}]
+
+
+def test_old_runs_are_pruned_but_for_the_last_success(worker: LocalWorker, source: FakeSource, sample: Sample) -> None:
+    source.respond = sample(1)
+    for _ in range(3):
+        worker.call(Job.SYNC_USERS)
+    worker.execute("UPDATE runs SET finished_at = '2000-01-01 00:00:00.000000'")
+
+    runs.prune(worker.context)
+
+    kept = worker.rows("SELECT task FROM runs ORDER BY task")
+    assert [row["task"] for row in kept] == ["enrich_missing_addresses", "enrich_missing_cards", "sync_users"]
+
+
+def test_a_broker_that_is_away_when_a_run_starts_costs_a_delay(
+    worker: LocalWorker, source: FakeSource, sample: Sample
+) -> None:
+    def refuse(_: ChunkMessage) -> None:
+        raise BrokerUnavailable("away")
+
+    source.respond = sample(3)
+    away = replace(worker.context, publish=refuse)
+    runs.start_tick(away, Job.SYNC_USERS, datetime(2026, 11, 23, tzinfo=UTC))
+    worker.execute("UPDATE run_chunks SET expected_by = '2000-01-01 00:00:00.000000'")
+
+    runs.reap(worker.context)
+    worker.work_off()
+
+    assert worker.rows("SELECT count(*) AS n FROM users WHERE has_address AND has_card") == [{"n": 3}]

@@ -66,7 +66,7 @@ class WireCardOwner(Wire):
 
 class WireEnvelope(Wire):
     users: list[Any]
-    total: int | None = Field(None, ge=0)
+    total: int = Field(ge=0)
 
 
 def to_user(wire: WireUser) -> UserRecord | None:

@@ -50,10 +50,10 @@ ADDRESSES = Lacking(Address, AddressRecord, User.has_address, User.address_check
 CARDS = Lacking(CreditCard, CardRecord, User.has_card, User.card_checks, User.card_due_at)
 
 
-def pick(connection: Connection, lacking: Lacking, limit: int) -> list[int]:
+def due(lacking: Lacking, limit: int) -> Select[tuple[int]]:
     """Ids of users that lack the row: those never checked first, then those whose pause is over."""
-    due = select(User.id).where(~lacking.has, lacking.due_at <= clock.now())
-    return list(connection.execute(due.order_by(lacking.due_at, User.id).limit(limit)).scalars())
+    waiting = select(User.id).where(~lacking.has, lacking.due_at <= clock.now())
+    return waiting.order_by(lacking.due_at, User.id).limit(limit)
 
 
 def candidates(connection: Connection, lacking: Lacking, user_ids: Sequence[int]) -> list[Candidate]:

@@ -90,7 +90,7 @@ def end_if_done(connection: Connection, run_id: int) -> FinishedRun | None:
     ).one_or_none()
     status = Status.FAILED if failed else Status.SUCCEEDED
     counts = Counts(*(int(number) for number in sums))
-    job = connection.execute(
+    ended = connection.execute(
         update(Run)
         .where(Run.id == run_id, Run.status.in_(OPEN))
         .values(
@@ -100,9 +100,11 @@ def end_if_done(connection: Connection, run_id: int) -> FinishedRun | None:
             error_message=failed.error_message if failed else None,
             **asdict(counts),
         )
-        .returning(Run.task)
-    ).scalar_one_or_none()
-    return None if job is None else FinishedRun(run_id, Job(job), status, counts)
+        .returning(Run.task, Run.trigger, Run.batch_size)
+    ).one_or_none()
+    if ended is None:
+        return None
+    return FinishedRun(run_id, Job(ended.task), Trigger(ended.trigger), ended.batch_size, status, counts)
 
 
 def open_without_open_chunks(connection: Connection) -> list[int]:

@@ -31,6 +31,7 @@ class Step:
 
     position: how much of the chunk is done then. shares: the run's work in pieces, the first of them for this chunk,
     when this step plans the run. failure: raised after the write. progress: whether the attempts count anew.
+    last: whether the chunk is done with it, so that running out of time just then costs nothing.
     """
 
     position: int
@@ -38,6 +39,7 @@ class Step:
     shares: list[dict[str, Any]] | None = None
     failure: Exception | None = None
     progress: bool = True
+    last: bool = False
 
 
 Steps = Callable[[Context, Claim], Iterator[Step]]
@@ -113,7 +115,7 @@ class _Performance:
             if step.failure is not None:
                 raise step.failure
             if time.monotonic() > deadline:
-                return False
+                return step.last
         return True
 
     def _write(self, step: Step) -> list[ChunkMessage]:

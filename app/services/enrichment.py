@@ -73,13 +73,14 @@ def steps(context: Context, claim: Claim, enrichment: Enrichment) -> Iterator[St
             position = start if waiting else start + len(part)
             write = partial(_write, enrichment.lacking, asked, answers)
             useful = bool(answers.records or answers.missing)
-            yield Step(position, write, failure=answers.failure, progress=useful)
+            last = position == len(user_ids)
+            yield Step(position, write, failure=answers.failure, progress=useful, last=last)
             last_attempt = last_attempt and not useful
 
 
 def _share(context: Context, enrichment: Enrichment, batch_size: int) -> list[dict[str, Any]]:
     with context.database.reading() as connection:
-        user_ids = queries.pick(connection, enrichment.lacking, batch_size)
+        user_ids = list(connection.execute(queries.due(enrichment.lacking, batch_size)).scalars())
         a_day = context.settings.enrich_batch_size * enrichment.ticks_a_day
         backlog = connection.execute(queries.count_up_to(enrichment.lacking, a_day + 1)).scalar_one()
     if backlog > a_day:

@@ -116,10 +116,15 @@ def _open_run(
 
 
 def _follow_up(connection: Connection, context: Context, finished: FinishedRun) -> list[ChunkMessage]:
-    """New users are enriched at once; so are those whose follow-up found the finished run in its way."""
+    """New users are enriched at once; so are those whose follow-up found the finished run in its way.
+
+    A follow-up of the largest size has not reached all new users, so another one comes after it.
+    """
     wanted: dict[Job, int] = {}
     if finished.job == Job.SYNC_USERS and finished.counts.inserted:
         wanted = dict.fromkeys(ENRICHMENTS, finished.counts.inserted)
+    elif finished.trigger == Trigger.FOLLOWUP and finished.batch_size == MOST_ROWS and finished.counts.inserted:
+        wanted = {finished.job: MOST_ROWS}
     elif (waiting := queries.waiting_followup(connection, finished.run_id)) is not None:
         wanted = {finished.job: waiting}
     messages: list[ChunkMessage] = []

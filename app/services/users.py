@@ -35,6 +35,7 @@ def sync_steps(context: Context, claim: Claim) -> Iterator[Step]:
     work = claim.work
     position = claim.position or (work["start"] if work else 0)
     seen: set[int] = set()
+    # A worker may have died between the last page of a chunk and its end.
     while work is None or work["stop"] is None or position < work["stop"]:
         limit = settings.users_page_size
         if work is not None and work["stop"] is not None:
@@ -50,11 +51,12 @@ def sync_steps(context: Context, claim: Claim) -> Iterator[Step]:
         _check_news(ids, seen, repeated=position > 0 and work["first_id"] in ids, url_name="USERS_API_URL")
         seen |= ids
         position += page.size
-        yield Step(position, partial(_write, page), shares)
-        if page.complete or page.size == 0:
+        last = _is_last(page, position, limit, work)
+        yield Step(position, partial(_write, page), shares, last=last)
+        if last:
             return
-        if work["stop"] is None and _at_end(page, position, limit, work["total"], settings.users_page_size):
-            return
+        if position > work["total"] + _MOST_PAGES_PAST_TOTAL * settings.users_page_size:
+            raise ProviderError(f"the source said that it has {work['total']} users and goes on past user {position}")
 
 
 def _share(source: str, page: UserPage, page_size: int, chunk_rows: int) -> list[dict[str, Any]]:
@@ -73,16 +75,13 @@ def _check_news(ids: set[int], seen: set[int], *, repeated: bool, url_name: str)
         raise ProviderError(f"the source sends the same page again and again: it ignores paging; check {url_name}")
 
 
-def _at_end(page: UserPage, position: int, limit: int, total: int, page_size: int) -> bool:
-    """Whether the open end of the source is reached: a page that is not full, at or past the total.
-
-    Raises ProviderError when the source goes on and on past the total that it gave at first.
-    """
-    if page.size < limit and position >= max(total, page.total or 0):
+def _is_last(page: UserPage, position: int, limit: int, work: dict[str, Any]) -> bool:
+    """Whether the chunk is read: its range, or at the open end of the source a page that is not full past the total."""
+    if page.complete or page.size == 0:
         return True
-    if position > total + _MOST_PAGES_PAST_TOTAL * page_size:
-        raise ProviderError(f"the source said that it has {total} users and goes on past user {position}")
-    return False
+    if work["stop"] is not None:
+        return bool(position >= work["stop"])
+    return page.size < limit and position >= max(work["total"], page.total or 0)
 
 
 def _write(page: UserPage, connection: Connection) -> Counts:

@@ -143,7 +143,7 @@ class PostgresDatabase:
 
     def rows(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
         with _connect(self.server, self.name) as connection:
-            cursor = connection.execute(statement, parameters)
+            cursor = connection.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     def value(self, statement: str, *parameters: Any) -> Any:
