@@ -6,7 +6,7 @@ from celery import Celery
 from celery.schedules import crontab
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
-from kombu.exceptions import OperationalError as KombuOperationalError
+from kombu.pools import producers
 
 from app.errors import BrokerUnavailable
 from app.records import ChunkMessage, Job
@@ -36,6 +36,17 @@ JOBS_QUEUE = Queue(
 )
 
 
+_PUBLISH_SECONDS = 2
+# Without these a broker that is paused or short of memory blocks the publisher for as long as that lasts. What was
+# given up on may be delivered all the same: a chunk that is published twice is done once.
+_PUBLISH_OPTIONS = {
+    "amqp": {"read_timeout": _PUBLISH_SECONDS, "write_timeout": _PUBLISH_SECONDS},
+    "amqps": {"read_timeout": _PUBLISH_SECONDS, "write_timeout": _PUBLISH_SECONDS},
+    "redis": {"socket_timeout": _PUBLISH_SECONDS, "socket_connect_timeout": _PUBLISH_SECONDS},
+    "rediss": {"socket_timeout": _PUBLISH_SECONDS, "socket_connect_timeout": _PUBLISH_SECONDS},
+}
+
+
 class SynergyWay(Celery):
     """Celery that carries what the use cases work with, for the worker's own parts."""
 
@@ -44,20 +55,29 @@ class SynergyWay(Celery):
 
 def publish(message: ChunkMessage) -> None:
     """Puts a chunk into the queue. Raises BrokerUnavailable, within seconds: the reaper publishes what was not."""
+    connection = celery.connection_for_write(
+        connect_timeout=_PUBLISH_SECONDS, transport_options=_PUBLISH_OPTIONS.get(_scheme(settings), {})
+    )
     try:
-        celery.send_task(
-            TASKS[message.job],
-            kwargs={"chunk_id": message.chunk_id},
-            # rpc:// would declare a reply queue, which can block for ever while the broker is down.
-            ignore_result=True,
-            retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.5, "interval_max": 0.5},
-        )
-    except (KombuError, KombuOperationalError, OSError) as error:
+        with producers[connection].acquire(block=True, timeout=_PUBLISH_SECONDS) as producer:
+            celery.send_task(
+                TASKS[message.job],
+                kwargs={"chunk_id": message.chunk_id},
+                # rpc:// would declare a reply queue, which can block for ever while the broker is down.
+                ignore_result=True,
+                producer=producer,
+                retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1},
+            )
+    except (*connection.connection_errors, *connection.channel_errors, KombuError, OSError) as error:
         raise BrokerUnavailable(f"the broker did not take the message: {error}") from error
 
 
+def _scheme(settings: Settings) -> str:
+    return settings.celery_broker_url.get_secret_value().partition(":")[0]
+
+
 def _transport_options(settings: Settings) -> dict[str, Any]:
-    scheme = settings.celery_broker_url.get_secret_value().partition(":")[0]
+    scheme = _scheme(settings)
     if scheme in ("redis", "rediss"):
         # Longer than any task may take; what is delivered again too early finds its chunk in other hands.
         visibility_timeout = max(900, 2 * settings.task_time_limit_seconds)

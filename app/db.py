@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event
+from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, literal, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -80,6 +80,10 @@ class AsyncDatabase:
     async def _rows(self, statement: Executable) -> Sequence[Row[Any]]:
         async with self.engine.connect() as connection:
             return (await connection.execute(statement)).all()
+
+    async def ping(self) -> None:
+        """Raises one of SQLAlchemy's errors, or OSError, when the database is out of reach."""
+        await self._rows(select(literal(1)))
 
     async def dispose(self) -> None:
         await self.engine.dispose()

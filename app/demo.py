@@ -36,8 +36,7 @@ def run(port: int) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             _refuse("SynergyWay runs in this folder already: stop it first, or use a second clone.")
-        if not _is_free(port):
-            _refuse(f"Port {port} is taken: choose another one, for example with `make run PORT={port + 1}`.")
+        _check_port(port)
         sample_port = _free_port()
         _set_defaults(f"http://127.0.0.1:{sample_port}/users")
         settings_or_exit()
@@ -134,14 +133,17 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
 
 
-def _is_free(port: int) -> bool:
+def _check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            _refuse(f"Port {port} needs rights that you do not have: choose one above 1023, for example PORT=8000.")
+        except OverflowError:
+            _refuse(f"Port {port} does not exist: choose one from 1024 to 65535, for example PORT=8000.")
         except OSError:
-            return False
-    return True
+            _refuse(f"Port {port} is taken: choose another one, for example with `make run PORT={port + 1}`.")
 
 
 def _free_port() -> int:

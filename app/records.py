@@ -157,8 +157,8 @@ class FinishedRun:
     job: Job
     trigger: Trigger
     batch_size: int | None
-    status: Status
     counts: Counts
+    failure: Failure | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,12 @@ from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.errors import ConfigurationError
 from app.utils.cron import Cron
-from app.utils.masking import redact
 
 SourceName = Literal["auto", "dummyjson", "jsonplaceholder", "random_data_api"]
 
@@ -66,7 +65,7 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
-CronSetting = Annotated[Cron, BeforeValidator(_cron), PlainSerializer(str)]
+CronSetting = Annotated[Cron, NoDecode, BeforeValidator(_cron), PlainSerializer(str)]
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -126,10 +125,15 @@ class Settings(BaseSettings):
                 "CHUNK_SECONDS, TASK_SOFT_TIME_LIMIT_SECONDS and TASK_TIME_LIMIT_SECONDS must grow in this order; "
                 f"they are {self.chunk_seconds:g}, {self.task_soft_time_limit_seconds}, {self.task_time_limit_seconds}"
             )
-        if self.provider_timeout_seconds >= self.chunk_lease_seconds:
+        # The lease is renewed when something is written. Until then a source may use up the chunk's time and two more
+        # answers, each of which may wait for its connection, its first byte and its last.
+        answer = self.provider_connect_timeout_seconds + 2 * self.provider_timeout_seconds
+        slowest = self.chunk_seconds + 2 * answer
+        if slowest > self.chunk_lease_seconds:
             raise ValueError(
-                "PROVIDER_TIMEOUT_SECONDS must be below CHUNK_LEASE_SECONDS, or a slow answer costs the lease; "
-                f"they are {self.provider_timeout_seconds:g} and {self.chunk_lease_seconds}"
+                "CHUNK_LEASE_SECONDS must be at least CHUNK_SECONDS + 2 x PROVIDER_CONNECT_TIMEOUT_SECONDS + "
+                f"4 x PROVIDER_TIMEOUT_SECONDS, or slow answers cost the lease: {slowest:g}, and it is "
+                f"{self.chunk_lease_seconds}"
             )
         return self
 
@@ -174,5 +178,6 @@ def _explain(location: tuple[int | str, ...], message: str, value: object) -> st
     name = str(location[0])
     default = Settings.model_fields[name].default
     example = _EXAMPLES.get(name, str(default))
-    shown = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    return f"{name.upper()}={redact(shown)!r} is wrong: {text}. Example: {name.upper()}={example!r}"
+    # A malformed address may hide its password where no pattern finds it.
+    shown = "" if isinstance(default, SecretStr) else f"={str(value)!r}"
+    return f"{name.upper()}{shown} is wrong: {text}. Example: {name.upper()}={example!r}"

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.db import AsyncDatabase
 from app.queries.users import UserFilter
@@ -56,8 +56,8 @@ FilterDep = Annotated[UserFilter, Depends(get_filter)]
 Limit = Annotated[int, Query(ge=1, le=100, description="Users a page.")]
 Offset = Annotated[int, Query(ge=0, le=_LARGEST, description="Users to leave out; `after` is the cheaper way.")]
 After = Annotated[
-    int | None,
+    Annotated[int, Field(ge=0, le=_LARGEST)] | None,
     BeforeValidator(_none_if_blank),
-    Query(ge=0, le=_LARGEST, description="Only users with a greater id: paging at the same cost however deep."),
+    Query(description="Only users with a greater id: paging at the same cost however deep."),
 ]
 UserId = Annotated[int, Path(ge=1, le=_LARGEST, description="Our own id of the user.")]

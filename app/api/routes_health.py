@@ -3,7 +3,6 @@
 import asyncio
 
 from fastapi import APIRouter, Response
-from sqlalchemy import literal, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import DatabaseDep
@@ -29,7 +28,7 @@ async def healthz() -> HealthOut:
 async def readyz(database: DatabaseDep) -> Response:
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            await database.rows(select(literal(1)))
+            await database.ping()
     except (SQLAlchemyError, OSError, TimeoutError):
         unready = UnreadyOut(failing=["database"])
         return Response(unready.model_dump_json(), status_code=503, media_type="application/json")

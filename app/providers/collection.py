@@ -13,8 +13,17 @@ _FIRST_ASKED = "dummyjson"
 
 
 def find_source(http: HttpClient, url: str, name: str) -> Source:
-    """The named source, or for ``auto`` the one whose shape the address answers with."""
-    return sources()[name] if name != AUTO else recognise(http.get_json(url, {"limit": 1}), url)
+    """The named source, or for ``auto`` the one whose shape the address answers with.
+
+    Raises ProviderError when the address answers with another shape: else a wrong address would look like a source
+    that has none of the users.
+    """
+    # Nothing but ids: what is not asked for cannot leak.
+    body = http.get_json(url, {"limit": 1, "select": "id"})
+    if name == AUTO:
+        return recognise(body, url)
+    sources()[name].unwrap(body)
+    return sources()[name]
 
 
 def read_users(http: HttpClient, url: str, name: str, skip: int, limit: int) -> tuple[str, UserPage]:

@@ -1,5 +1,6 @@
 """DummyJSON: users with their addresses and cards, in pages of ``limit`` from ``skip`` on."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -8,8 +9,10 @@ from pydantic import BeforeValidator, Field, ValidationError
 from app.errors import ProviderError
 from app.providers.http import Params
 from app.providers.source import KeyedSource, Mapper, Noun, WirePage
-from app.providers.wire import CutCardNumber, Identity, Latitude, Longitude, Month, Text, Wire, Year
+from app.providers.wire import CutCardNumber, Identity, Latitude, Longitude, Month, Text, Wire, Year, joined
 from app.records import AddressRecord, CardRecord, UserRecord
+
+_EXPIRY = re.compile(r"(\d{1,2})/(\d{2}|\d{4})", re.ASCII)
 
 
 class WireCompany(Wire):
@@ -46,10 +49,11 @@ class WireAddressOwner(Wire):
 
 def _month_and_year(expiry: object) -> object:
     """``05/28`` is May 2028."""
-    month, slash, year = str(expiry).partition("/")
-    if not (slash and month.isdigit() and year.isdigit() and len(year) in (2, 4)):
+    match = _EXPIRY.fullmatch(str(expiry).strip())
+    if match is None:
         raise ValueError("is not an expiry like 05/28")
-    return int(month), int(year) + (2000 if len(year) == 2 else 0)
+    month, year = int(match[1]), int(match[2])
+    return month, year if year > 99 else 2000 + year
 
 
 class WireBank(Wire):
@@ -70,8 +74,8 @@ class WireEnvelope(Wire):
 
 
 def to_user(wire: WireUser) -> UserRecord | None:
-    name = " ".join(part for part in (wire.first_name, wire.last_name) if part)
-    if not name:
+    name = joined(wire.first_name, wire.last_name)
+    if name is None:
         return None
     return UserRecord(
         external_id=wire.id,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from pydantic_core import from_json
@@ -48,12 +48,11 @@ class HttpClient:
         """
         where = redact(url)
         deadline = time.monotonic() + self._timeout[1]
-        session = self._open_session()
         try:
-            with session.get(url, params=params, timeout=self._timeout, stream=True, proxies=_proxies(url)) as response:
+            with self._get(url, params) as response:
                 _check_status(response, where)
                 body = self._read(response, where, deadline)
-        except (requests.exceptions.SSLError, requests.TooManyRedirects, requests.exceptions.InvalidSchema) as error:
+        except (requests.exceptions.SSLError, requests.exceptions.InvalidSchema) as error:
             raise ProviderError(f"{where} cannot be read: {redact(str(error))}") from error
         except requests.exceptions.InvalidURL as error:
             raise ProviderError(f"{where} redirects to an address that is none") from error
@@ -63,13 +62,26 @@ class HttpClient:
             raise ProviderUnavailable(f"{where} is out of reach: {redact(str(error))}") from error
         return _parse(body, response.headers.get("Content-Type", ""), where)
 
+    def _get(self, url: str, params: Params | None) -> requests.Response:
+        """The answer with its body unread, after some redirects, whose bodies are not read at all."""
+        session = self._open_session()
+        here = url
+        for _ in range(1 + _MAX_REDIRECTS):
+            response = session.get(
+                here, params=params, timeout=self._timeout, stream=True, allow_redirects=False, proxies=_proxies(here)
+            )
+            if not response.is_redirect:
+                return response
+            response.close()
+            here, params = urljoin(here, response.headers["Location"]), None
+        raise ProviderError(f"{redact(url)} redirects more than {_MAX_REDIRECTS} times")
+
     def _open_session(self) -> requests.Session:
         if self._session is None or self._pid != os.getpid():
             session = requests.Session()
             # What it would read from the environment at every request is read once: see _proxies.
             session.trust_env = False
             session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-            session.max_redirects = _MAX_REDIRECTS
             session.headers.update({"Accept": "application/json", "User-Agent": "synergyway"})
             for scheme in ("http://", "https://"):
                 session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=self._connections))

@@ -8,7 +8,7 @@ from pydantic import Field
 from app.errors import ProviderError
 from app.providers.http import Params
 from app.providers.source import KeyedSource, Mapper, Noun, WirePage
-from app.providers.wire import Identity, Latitude, Longitude, Text, Wire
+from app.providers.wire import Identity, Latitude, Longitude, Text, Wire, joined
 from app.records import AddressRecord, UserRecord
 
 
@@ -63,7 +63,7 @@ def to_address(wire: WireAddressOwner) -> AddressRecord | None:
         return None
     geo = address.geo or WireGeo()
     record = AddressRecord(
-        street=" ".join(part for part in (address.street, address.suite) if part) or None,
+        street=joined(address.street, address.suite),
         city=address.city,
         postal_code=address.postal_code,
         lat=geo.lat,

@@ -9,7 +9,7 @@ from pydantic import AliasChoices, Field
 from app.errors import ProviderError
 from app.providers.http import Params
 from app.providers.source import Mapper, Noun, PoolSource
-from app.providers.wire import CutCardNumber, Latitude, Longitude, Month, Text, Wire, Year
+from app.providers.wire import CutCardNumber, Latitude, Longitude, Month, Text, Wire, Year, joined
 from app.records import AddressRecord, CardRecord
 
 _ADDRESS_KEY = "street_address"
@@ -37,7 +37,7 @@ class WireCard(Wire):
 
 def to_address(wire: WireAddress) -> AddressRecord:
     return AddressRecord(
-        street=" ".join(part for part in (wire.street, wire.secondary) if part) or None,
+        street=joined(wire.street, wire.secondary),
         city=wire.city,
         state=wire.state,
         postal_code=wire.postal_code,

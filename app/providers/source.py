@@ -48,6 +48,8 @@ class Mapper(Generic[W, R]):
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False, include_input=False)
             reason = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'record'}: {p['msg']}" for p in problems)
+        except ValueError as error:
+            reason = str(error)
         # Raised out here, so that the validation error, which holds the record, is not kept as its context.
         raise RecordError(reason)
 
@@ -71,6 +73,10 @@ class Source(ABC):
     @abstractmethod
     def recognises(self, body: Any) -> bool:
         """Whether this is an answer of the source."""
+
+    @abstractmethod
+    def unwrap(self, body: Any) -> Any:
+        """The records of an answer. Raises ProviderError when it has another shape."""
 
     def mapper(self, noun: Noun) -> Mapper[Any, Any]:
         """Raises ProviderError when the source has none of these."""

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from app.utils.masking import last_four
 
+_MOST_CHARACTERS = 255
 _CARD_BRANDS = (  # by issuer identification number: length of the prefix, lowest, highest
     ("visa", 1, 4, 4),
     ("mastercard", 2, 51, 55),
@@ -62,7 +63,17 @@ def _none_if_blank(text: str | None) -> str | None:
     return text or None
 
 
-_Limited = Annotated[str, StringConstraints(strip_whitespace=True, max_length=255), AfterValidator(_without_nul)]
+def joined(*parts: str | None) -> str | None:
+    """The parts with spaces between them; None when there are none. Raises ValueError when that is too long."""
+    text = " ".join(part for part in parts if part)
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError(f"its parts together have more than {_MOST_CHARACTERS} characters")
+    return text or None
+
+
+_Limited = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=_MOST_CHARACTERS), AfterValidator(_without_nul)
+]
 
 Text = Annotated[_Limited | None, AfterValidator(_none_if_blank)]
 """Up to 255 characters; blank is None."""

@@ -71,13 +71,18 @@ def claim(connection: Connection, chunk_id: int, message_id: str, lease_seconds:
     )
 
 
-def advance(connection: Connection, claim: Claim, position: int, counts: Counts, lease_seconds: float) -> bool:
-    """Notes progress, in the transaction that wrote its rows, and renews the lease; False when the lease is lost."""
+def advance(
+    connection: Connection, claim: Claim, position: int, counts: Counts, *, lease_seconds: float, progress: bool
+) -> bool:
+    """Notes what was done, in the transaction that wrote its rows, and renews the lease; False when it is lost.
+
+    progress: whether the attempts count anew.
+    """
     return _update_held(
         connection,
         claim,
         position=position,
-        attempt=0,
+        attempt=0 if progress else RunChunk.attempt,
         lease_until=clock.now_plus(lease_seconds),
         **{name: getattr(RunChunk, name) + number for name, number in asdict(counts).items()},
     )

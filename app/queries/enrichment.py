@@ -63,10 +63,15 @@ def candidates(connection: Connection, lacking: Lacking, user_ids: Sequence[int]
     return [Candidate(*row) for row in rows]
 
 
+def lock(connection: Connection, user_ids: Collection[int]) -> set[int]:
+    """Locks the users in the order of their ids, as every writer of users does; those that are still there."""
+    rows = select(User.id).where(User.id.in_(user_ids)).order_by(User.id).with_for_update(key_share=True)
+    return set(connection.execute(rows).scalars())
+
+
 def write(connection: Connection, lacking: Lacking, records: Mapping[int, AddressRecord | CardRecord]) -> Counts:
-    """Links each record to its user (by user id). Users that were deleted since are left out."""
-    present = select(User.id).where(User.id.in_(records)).order_by(User.id).with_for_update(key_share=True, read=True)
-    rows = [(user_id, *lacking.values(records[user_id])) for user_id in connection.execute(present).scalars()]
+    """Links each record to its user (by user id)."""
+    rows = [(user_id, *lacking.values(record)) for user_id, record in sorted(records.items())]
     return upsert(connection, lacking.model.__table__, ("user_id", *lacking.names), rows)
 
 

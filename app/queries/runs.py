@@ -41,8 +41,9 @@ def find_message(connection: Connection, message_id: str) -> int | None:
 
 
 def find_open(connection: Connection, job: Job) -> int | None:
-    """The open run of a job."""
-    return connection.execute(select(Run.id).where(Run.task == job, Run.status.in_(OPEN))).scalar_one_or_none()
+    """The open run of a job, locked, so that it cannot end before the caller has noted what it blocks."""
+    opened = select(Run.id).where(Run.task == job, Run.status.in_(OPEN)).with_for_update()
+    return connection.execute(opened).scalar_one_or_none()
 
 
 def last_tick(connection: Connection, job: Job) -> datetime | None:
@@ -88,6 +89,7 @@ def end_if_done(connection: Connection, run_id: int) -> FinishedRun | None:
         .order_by(RunChunk.finished_at, RunChunk.id)
         .limit(1)
     ).one_or_none()
+    failure = Failure(*failed) if failed else None
     status = Status.FAILED if failed else Status.SUCCEEDED
     counts = Counts(*(int(number) for number in sums))
     ended = connection.execute(
@@ -96,15 +98,15 @@ def end_if_done(connection: Connection, run_id: int) -> FinishedRun | None:
         .values(
             status=status,
             finished_at=clock.now(),
-            error_class=failed.error_class if failed else None,
-            error_message=failed.error_message if failed else None,
+            error_class=failure.error_class if failure else None,
+            error_message=failure.message if failure else None,
             **asdict(counts),
         )
         .returning(Run.task, Run.trigger, Run.batch_size)
     ).one_or_none()
     if ended is None:
         return None
-    return FinishedRun(run_id, Job(ended.task), Trigger(ended.trigger), ended.batch_size, status, counts)
+    return FinishedRun(run_id, Job(ended.task), Trigger(ended.trigger), ended.batch_size, counts, failure)
 
 
 def open_without_open_chunks(connection: Connection) -> list[int]:

@@ -22,6 +22,9 @@ from app.services.runs import end_run_if_done, publish_all
 
 T = TypeVar("T")
 
+# A run is shared out in no more chunks, however large it is: longer ones go on in several messages.
+MOST_CHUNKS = 1_000
+
 logger = logging.getLogger(__name__)
 
 
@@ -124,7 +127,9 @@ class _Performance:
         with self._context.database.transaction() as connection:
             counts = step.write(connection)
             messages = queries.share_out(connection, self._claim, step.shares) if step.shares else []
-            if not queries.advance(connection, self._claim, step.position, counts, lease_seconds):
+            if not queries.advance(
+                connection, self._claim, step.position, counts, lease_seconds=lease_seconds, progress=step.progress
+            ):
                 raise LeaseLost(f"chunk {self._claim.chunk_id} was taken over by another worker")
         return messages
 

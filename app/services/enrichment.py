@@ -1,6 +1,7 @@
 """Filling in what users lack: the same for addresses and cards."""
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +16,7 @@ from app.providers.lookup import Lookup, open_lookup
 from app.providers.source import Noun
 from app.queries import enrichment as queries
 from app.records import Answers, Claim, Counts, Rejected
-from app.services.chunks import Step
+from app.services.chunks import MOST_CHUNKS, Step
 from app.services.context import Context
 from app.services.rejections import log_rejected
 
@@ -93,7 +94,7 @@ def _share(context: Context, enrichment: Enrichment, batch_size: int) -> list[di
     if not user_ids:
         return []
     source = find_source(context.http, enrichment.url, enrichment.source)
-    rows = context.settings.chunk_rows
+    rows = max(context.settings.chunk_rows, math.ceil(len(user_ids) / MOST_CHUNKS))
     parts = (user_ids[start : start + rows] for start in range(0, len(user_ids), rows))
     return [{"source": source.name, "user_ids": part} for part in parts]
 
@@ -111,7 +112,9 @@ def _ask(lookup: Lookup, external_ids: list[int], seconds: float, last_attempt: 
 def _write(
     lacking: queries.Lacking, asked: dict[int, queries.Candidate], answers: Answers, connection: Connection
 ) -> Counts:
+    present = queries.lock(connection, [candidate.user_id for candidate in asked.values()])
     records = {asked[external_id].user_id: record for external_id, record in answers.records.items()}
+    records = {user_id: record for user_id, record in records.items() if user_id in present}
     counts = queries.write(connection, lacking, records)
     by_checks: dict[int, list[int]] = {}
     for external_id in [*answers.missing, *answers.bad]:

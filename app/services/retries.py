@@ -13,7 +13,7 @@ DATABASE_DOWN = (OperationalError, InterfaceError, PoolTimeout)
 _FIRST_SECONDS = 2
 _LONGEST_SECONDS = 300
 # A source may ask for any pause; beyond this one the next tick is soon enough.
-_LONGEST_RETRY_AFTER_SECONDS = 900
+_LONGEST_RETRY_AFTER_SECONDS = 600
 
 
 def passes(error: Exception) -> bool:

@@ -26,6 +26,8 @@ def start_tick(context: Context, job: Job, scheduled_for: datetime) -> int | Non
         if queries.find_tick(connection, job, scheduled_for) is not None:
             return None
         run_id, messages = _open_run(connection, job, Trigger.BEAT, batch_size, scheduled_for=scheduled_for)
+    if messages:
+        logger.info("run %d of %s starts for the tick of %s", run_id, job, scheduled_for.isoformat())
     publish_all(context, messages)
     return run_id
 
@@ -59,9 +61,11 @@ def end_run_if_done(connection: Connection, context: Context, run_id: int) -> li
     finished = queries.end_if_done(connection, run_id)
     if finished is None:
         return []
-    log = logger.info if finished.status == Status.SUCCEEDED else logger.error
     counts = ", ".join(f"{number} {name}" for name, number in asdict(finished.counts).items())
-    log("run %d of %s %s: %s", run_id, finished.job, finished.status, counts)
+    if finished.failure is None:
+        logger.info("run %d of %s succeeded: %s", run_id, finished.job, counts)
+    else:
+        logger.error("run %d of %s failed: %s (%s)", run_id, finished.job, finished.failure.message, counts)
     return _follow_up(connection, context, finished)
 
 

@@ -12,12 +12,10 @@ from app.errors import ProviderError
 from app.providers.collection import read_users
 from app.queries.users import upsert_users
 from app.records import Claim, Counts, UserPage
-from app.services.chunks import Step
+from app.services.chunks import MOST_CHUNKS, Step
 from app.services.context import Context
 from app.services.rejections import log_rejected
 
-# However large the source says it is, a run is shared out in no more chunks: longer ones go on in several messages.
-_MOST_CHUNKS = 1_000
 # How far the last chunk follows a source that goes on past the total it gave.
 _MOST_PAGES_PAST_TOTAL = 10
 
@@ -63,7 +61,7 @@ def _share(source: str, page: UserPage, page_size: int, chunk_rows: int) -> list
     if page.size == 0 and page.total:
         raise ProviderError(f"the source says that it has {page.total} users and gives none")
     total = page.total or page.size
-    rows = max(chunk_rows, page_size, math.ceil(total / _MOST_CHUNKS))
+    rows = max(chunk_rows, page_size, math.ceil(total / MOST_CHUNKS))
     starts = [0] if page.complete else list(range(0, max(total, 1), rows))
     shared = {"source": source, "total": total, "first_id": page.users[0].external_id if page.users else None}
     stops = [*starts[1:], None]

@@ -10,7 +10,10 @@ from app.services.chunks import Steps, perform
 
 
 def work(task: Task, job: Job, steps: Steps, chunk_id: int | None, batch_size: int | None = None) -> None:
-    """Does a chunk of a run; without one, as from a shell, starts a run and does its first chunk."""
+    """Does a chunk of a run; without one, as from a shell, starts a run and does its first chunk.
+
+    The tasks set max_retries=None: passed to retry(), None would mean Celery's default of three.
+    """
     context = celery.context
     try:
         if chunk_id is None:
@@ -21,7 +24,7 @@ def work(task: Task, job: Job, steps: Steps, chunk_id: int | None, batch_size: i
     except retries.DATABASE_DOWN as error:
         # Nothing can be noted anywhere: the message itself has to wait, however long.
         seconds = retries.delay_seconds(task.request.retries + 1, error)
-        raise task.retry(exc=error, countdown=seconds, max_retries=None) from error
+        raise task.retry(exc=error, countdown=seconds) from error
     if retry is not None:
         # How often is counted in the database, which sees the tries of workers that died too.
-        raise task.retry(exc=retry.error, countdown=retry.seconds, max_retries=None)
+        raise task.retry(exc=retry.error, countdown=retry.seconds)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from celery.beat import Scheduler
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.services.retries import DATABASE_DOWN
 from app.services.ticks import Ticks
 from app.worker.heartbeat import beat_heart
 
@@ -32,8 +32,9 @@ class TickScheduler(Scheduler):
         now = datetime.now(UTC)
         try:
             self._ticks.start_due(now)
-        except DATABASE_DOWN as error:
-            logger.warning("the database is out of reach, beat tries again in %d s: %s", _AGAIN_SECONDS, error)
+        except SQLAlchemyError as error:
+            # Out of reach, or without its tables yet.
+            logger.warning("the runs table cannot be read, beat tries again in %d s: %s", _AGAIN_SECONDS, error)
             return _AGAIN_SECONDS
         # A CRON expression comes at the start of a minute.
         return min(float(self.max_interval), 60 - now.second)

@@ -295,8 +295,10 @@ def deployment(
             "USERS_API_URL": source.url,
             "ADDRESS_API_URL": source.url,
             "CREDIT_CARD_API_URL": source.url,
-            "CHUNK_LEASE_SECONDS": "5",
-            "PROVIDER_TIMEOUT_SECONDS": "4",
+            "CHUNK_LEASE_SECONDS": "8",
+            "CHUNK_SECONDS": "2",
+            "PROVIDER_TIMEOUT_SECONDS": "1",
+            "PROVIDER_CONNECT_TIMEOUT_SECONDS": "1",
             "REAPER_INTERVAL_SECONDS": "1",
             "APP_ENV": "test",
         }

@@ -107,7 +107,7 @@ def test_a_source_of_30000_users_finishes_with_a_time_limit_of_20_seconds(
 ) -> None:
     # 300 pages of 0.1 s are 30 s of waiting alone.
     source.respond = slowed(sample(30_000), 0.1)
-    limits = {"TASK_TIME_LIMIT_SECONDS": "20", "TASK_SOFT_TIME_LIMIT_SECONDS": "18", "CHUNK_SECONDS": "3"}
+    limits = {"TASK_TIME_LIMIT_SECONDS": "20", "TASK_SOFT_TIME_LIMIT_SECONDS": "18", "CHUNK_SECONDS": "2"}
     deployment.worker(concurrency=2, CHUNK_ROWS="15000", **limits)
 
     deployment.call(SYNC)

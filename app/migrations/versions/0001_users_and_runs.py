@@ -150,7 +150,7 @@ def _create_partial_index(
 
 
 def _create_flag_triggers(table: str, flag: str) -> None:
-    """users.has_* follow the rows of the other tables, whoever writes or deletes them."""
+    """users.has_* follow the rows of the other tables, whoever inserts or deletes them."""
     for change, event, rows, value in (("set", "INSERT", "NEW", "true"), ("clear", "DELETE", "OLD", "false")):
         name = f"users_{change}_{flag}"
         if op.get_bind().dialect.name == "postgresql":
