@@ -63,7 +63,7 @@ class UserOut(BaseModel):
                     "username": "emilys",
                     "email": "emily.johnson@x.dummyjson.com",
                     "phone": "+81 965-431-3024",
-                    "website": None,
+                    "website": "emily.example",
                     "company_name": "Dooley, Kozey and Cronin",
                     "created_at": "2026-11-23T10:00:00.123456+00:00",
                     "updated_at": "2026-11-23T10:00:00.123456+00:00",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.errors import ConfigurationError
 from app.utils.cron import Cron
+from app.utils.masking import redact
 
 SourceName = Literal["auto", "dummyjson", "jsonplaceholder", "random_data_api"]
 
@@ -30,20 +31,32 @@ def _cron(value: object) -> Cron:
 
 
 def _http_url(value: object) -> str:
-    parts = urlsplit(str(value).strip())
+    text = str(value).strip()
+    parts = _split(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("is not an http:// or https:// address with a host")
     if parts.query or parts.fragment:
         raise ValueError("has a query or a fragment: only the address of the collection is wanted")
-    _ = parts.port  # raises ValueError when it is no port number
-    return str(value).strip().rstrip("/")
+    return text.rstrip("/")
+
+
+def _split(text: str) -> SplitResult:
+    """Raises ValueError, without the text in it, when this is no address."""
+    if any(character.isspace() for character in text):
+        raise ValueError("has a space or a line break inside")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("has a host or a port that is none") from None
+    return parts
 
 
 def _database_url(value: object) -> SecretStr:
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     try:
         url = make_url(text.strip())
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise ValueError("is not a database address") from None
     if url.drivername not in _DRIVERS:
         raise ValueError(f"names the driver {url.drivername!r}; known are {', '.join(_DRIVERS)}")
@@ -54,7 +67,7 @@ def _database_url(value: object) -> SecretStr:
 def _address(schemes: tuple[str, ...]) -> BeforeValidator:
     def check(value: object) -> SecretStr:
         text = (value.get_secret_value() if isinstance(value, SecretStr) else str(value)).strip()
-        if text.partition("://")[0].lower() not in schemes or "://" not in text:
+        if _split(text).scheme not in schemes or "://" not in text:
             raise ValueError(f"starts with none of {', '.join(scheme + '://' for scheme in schemes)}")
         return SecretStr(text)
 
@@ -66,7 +79,7 @@ def _upper(value: object) -> object:
 
 
 CronSetting = Annotated[Cron, NoDecode, BeforeValidator(_cron), PlainSerializer(str)]
-HttpUrl = Annotated[str, BeforeValidator(_http_url)]
+HttpUrl = Annotated[str, BeforeValidator(_http_url), PlainSerializer(redact)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 _USERS_CRON = "*/15 * * * *"
@@ -96,9 +109,10 @@ class Settings(BaseSettings):
     enrich_cc_cron: CronSetting = Cron.parse(_ENRICH_CRON)
     enrich_batch_size: int = Field(20, ge=1, le=100_000)
 
-    users_api_url: HttpUrl = _SAMPLE_URL
-    address_api_url: HttpUrl = _SAMPLE_URL
-    credit_card_api_url: HttpUrl = _SAMPLE_URL
+    # Not shown: they may carry a name and a password.
+    users_api_url: HttpUrl = Field(_SAMPLE_URL, repr=False)
+    address_api_url: HttpUrl = Field(_SAMPLE_URL, repr=False)
+    credit_card_api_url: HttpUrl = Field(_SAMPLE_URL, repr=False)
     users_api_source: SourceName = "auto"
     address_api_source: SourceName = "auto"
     credit_card_api_source: SourceName = "auto"
@@ -138,6 +152,7 @@ class Settings(BaseSettings):
         return self
 
 
+_ADDRESSES = frozenset(name for name in Settings.model_fields if name.endswith(("_url", "_backend")))
 _EXAMPLES = {
     "app_env": "local",
     "log_level": "INFO",
@@ -179,5 +194,5 @@ def _explain(location: tuple[int | str, ...], message: str, value: object) -> st
     default = Settings.model_fields[name].default
     example = _EXAMPLES.get(name, str(default))
     # A malformed address may hide its password where no pattern finds it.
-    shown = "" if isinstance(default, SecretStr) else f"={str(value)!r}"
-    return f"{name.upper()}{shown} is wrong: {text}. Example: {name.upper()}={example!r}"
+    shown = "***" if name in _ADDRESSES else str(value)
+    return f"{name.upper()}={shown!r} is wrong: {text}. Example: {name.upper()}={example!r}"

@@ -53,7 +53,7 @@ async def _slow_backlogs(database: DatabaseDep, settings: Settings) -> list[str]
     backlogs = (("addresses", ADDRESSES, settings.enrich_addr_cron), ("cards", CARDS, settings.enrich_cc_cron))
     slow = []
     for noun, lacking, cron in backlogs:
-        a_day = settings.enrich_batch_size * cron.times_a_day()
+        a_day = int(settings.enrich_batch_size * cron.times_a_day())
         if (await database.rows(count_up_to(lacking, a_day + 1)))[0][0] > a_day:
             slow.append(noun)
     return slow

@@ -46,10 +46,10 @@ def read_users(http: HttpClient, url: str, name: str, skip: int, limit: int) -> 
         try:
             user = mapper.read(item)
         except RecordError as error:
-            rejected.append(Rejected(item_id(item), str(error)))
+            rejected.append(Rejected(name_of(item), str(error)))
             continue
         if user is None:
-            rejected.append(Rejected(item_id(item), "has no name"))
+            rejected.append(Rejected(name_of(item), "has no name"))
         else:
             users.append(user)
     if skip == 0 and rejected and not users:
@@ -57,9 +57,18 @@ def read_users(http: HttpClient, url: str, name: str, skip: int, limit: int) -> 
     return source.name, UserPage(users, rejected, len(wire.items), wire.total, wire.complete)
 
 
-def item_id(item: Any) -> str:
-    """What a record calls itself, for logs."""
-    return str(item.get("id"))[:40] if isinstance(item, dict) else "?"
+def record_id(item: Any) -> int | None:
+    """The id of a record that has not been read yet; None when it has none that is a number."""
+    given = item.get("id") if isinstance(item, dict) else None
+    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 20:
+        return int(given)
+    return given if type(given) is int else None
+
+
+def name_of(item: Any) -> str:
+    """What a record is called in logs."""
+    given = record_id(item)
+    return "?" if given is None else str(given)[:40]
 
 
 def _page_params(source: Source, skip: int, limit: int) -> Params:

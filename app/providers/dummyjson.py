@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from app.errors import ProviderError
 from app.providers.http import Params
 from app.providers.source import KeyedSource, Mapper, Noun, WirePage
-from app.providers.wire import CutCardNumber, Identity, Latitude, Longitude, Month, Text, Wire, Year, joined
+from app.providers.wire import CutCardNumber, Expiry, Identity, Latitude, Longitude, Text, Wire, joined
 from app.records import AddressRecord, CardRecord, UserRecord
 
 _EXPIRY = re.compile(r"(\d{1,2})/(\d{2}|\d{4})", re.ASCII)
@@ -52,16 +52,13 @@ def _month_and_year(expiry: object) -> object:
     match = _EXPIRY.fullmatch(str(expiry).strip())
     if match is None:
         raise ValueError("is not an expiry like 05/28")
-    month, year = int(match[1]), int(match[2])
-    return month, year if year > 99 else 2000 + year
+    return int(match[1]), int(match[2] if len(match[2]) == 4 else f"20{match[2]}")
 
 
 class WireBank(Wire):
     card_number: CutCardNumber | None = Field(None, alias="cardNumber")
     card_type: Text = Field(None, alias="cardType")
-    card_expire: Annotated[tuple[Month, Year], BeforeValidator(_month_and_year)] | None = Field(
-        None, alias="cardExpire"
-    )
+    card_expire: Annotated[Expiry, BeforeValidator(_month_and_year)] | None = Field(None, alias="cardExpire")
 
 
 class WireCardOwner(Wire):
@@ -70,7 +67,7 @@ class WireCardOwner(Wire):
 
 class WireEnvelope(Wire):
     users: list[Any]
-    total: int = Field(ge=0)
+    total: int | None = Field(None, ge=0)
 
 
 def to_user(wire: WireUser) -> UserRecord | None:

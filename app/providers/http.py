@@ -10,17 +10,20 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 from pydantic_core import from_json
-from requests.adapters import HTTPAdapter
+from requests import exceptions
 from requests.utils import get_environ_proxies
-from urllib3.exceptions import HTTPError as Urllib3Error
+from urllib3.exceptions import HTTPError
 
 from app.errors import ProviderError, ProviderNotFound, ProviderRefused, ProviderUnavailable
+from app.providers.deadline import DeadlineAdapter, finish
 from app.utils.masking import redact
 
 _TRANSIENT = frozenset({408, 425, 429})
 _NOT_FOUND = frozenset({404, 410})
 _MAX_REDIRECTS = 3
 _READ_BYTES = 65_536
+# The longest number of seconds worth reading: more is some other number.
+_RETRY_AFTER_DIGITS = 9
 
 Params = dict[str, str | int]
 
@@ -43,38 +46,49 @@ class HttpClient:
     def get_json(self, url: str, params: Params | None = None) -> Any:
         """The JSON that the URL answers with.
 
-        Raises ProviderNotFound, ProviderUnavailable, or ProviderError for all else. None of them, nor what they were
-        raised from, holds any of the body: it may carry card numbers and passwords.
+        Raises ProviderNotFound, ProviderUnavailable, or ProviderError for all else. None of them carries the error
+        that it stands for: those quote what was received, which may be card numbers and passwords.
         """
         where = redact(url)
-        deadline = time.monotonic() + self._timeout[1]
+        deadline = time.monotonic() + sum(self._timeout)
+        failure: ProviderError
         try:
-            with self._get(url, params) as response:
+            response = self._get(url, where, params)
+            try:
                 _check_status(response, where)
-                body = self._read(response, where, deadline)
-        except (requests.exceptions.SSLError, requests.exceptions.InvalidSchema) as error:
-            raise ProviderError(f"{where} cannot be read: {redact(str(error))}") from error
-        except requests.exceptions.InvalidURL as error:
-            raise ProviderError(f"{where} redirects to an address that is none") from error
+                return _parse(self._read(response, where), response.headers.get("Content-Type", ""), where)
+            finally:
+                finish(response.raw)
+                response.close()
         except ProviderError:
             raise
-        except (requests.RequestException, Urllib3Error, OSError) as error:
-            raise ProviderUnavailable(f"{where} is out of reach: {redact(str(error))}") from error
-        return _parse(body, response.headers.get("Content-Type", ""), where)
+        except (exceptions.SSLError, exceptions.InvalidSchema) as error:
+            failure = ProviderError(f"{where} cannot be read: {_innermost(error)}")
+        except exceptions.Timeout:
+            failure = ProviderUnavailable(f"{where} did not answer within {self._timeout[1]:g} s")
+        except (exceptions.RequestException, HTTPError, OSError) as error:
+            late = time.monotonic() > deadline - self._timeout[0]
+            problem = (
+                f"did not answer within {self._timeout[1]:g} s" if late else f"is out of reach: {_innermost(error)}"
+            )
+            failure = ProviderUnavailable(f"{where} {problem}")
+        except ValueError:
+            failure = ProviderError(f"{where} redirects to an address that is none")
+        raise failure
 
-    def _get(self, url: str, params: Params | None) -> requests.Response:
+    def _get(self, url: str, where: str, params: Params | None) -> requests.Response:
         """The answer with its body unread, after some redirects, whose bodies are not read at all."""
         session = self._open_session()
-        here = url
         for _ in range(1 + _MAX_REDIRECTS):
             response = session.get(
-                here, params=params, timeout=self._timeout, stream=True, allow_redirects=False, proxies=_proxies(here)
+                url, params=params, timeout=self._timeout, stream=True, allow_redirects=False, proxies=_proxies(url)
             )
             if not response.is_redirect:
                 return response
+            finish(response.raw)
             response.close()
-            here, params = urljoin(here, response.headers["Location"]), None
-        raise ProviderError(f"{redact(url)} redirects more than {_MAX_REDIRECTS} times")
+            url, params = urljoin(url, response.headers["Location"]), None
+        raise ProviderError(f"{where} redirects more than {_MAX_REDIRECTS} times")
 
     def _open_session(self) -> requests.Session:
         if self._session is None or self._pid != os.getpid():
@@ -84,11 +98,12 @@ class HttpClient:
             session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
             session.headers.update({"Accept": "application/json", "User-Agent": "synergyway"})
             for scheme in ("http://", "https://"):
-                session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=self._connections))
+                session.mount(scheme, DeadlineAdapter(pool_connections=4, pool_maxsize=self._connections))
             self._session, self._pid = session, os.getpid()
         return self._session
 
-    def _read(self, response: requests.Response, where: str, deadline: float) -> bytes:
+    def _read(self, response: requests.Response, where: str) -> bytes:
+        deadline = time.monotonic() + self._timeout[1]
         parts: list[bytes] = []
         size = 0
         # read1 returns what has come; read would wait for all of it, however slowly it drips.
@@ -98,7 +113,10 @@ class HttpClient:
             if size > self._max_body_bytes:
                 raise ProviderError(f"{where} answered with more than {self._max_body_bytes} bytes")
             if time.monotonic() > deadline:
-                raise ProviderUnavailable(f"{where} did not finish its answer within {self._timeout[1]:g} s")
+                break
+        # A body without a length looks whole when its connection was closed for being late.
+        if time.monotonic() > deadline:
+            raise ProviderUnavailable(f"{where} did not finish its answer within {self._timeout[1]:g} s")
         return b"".join(parts)
 
 
@@ -110,6 +128,17 @@ def _proxies(url: str) -> dict[str, str]:
 @cache
 def _proxies_of(origin: str) -> dict[str, str]:
     return get_environ_proxies(origin)
+
+
+def _innermost(error: BaseException) -> str:
+    """What kind of error is at the bottom of a chain; an operating system's error with its own words."""
+    while True:
+        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    words = error.strerror if isinstance(error, OSError) else None
+    return f"{type(error).__name__} ({words})" if isinstance(words, str) else type(error).__name__
 
 
 def _check_status(response: requests.Response, where: str) -> None:
@@ -126,24 +155,24 @@ def _check_status(response: requests.Response, where: str) -> None:
 
 
 def _retry_after_seconds(header: str | None) -> float | None:
-    """Retry-After in seconds from now, given as seconds or as a date (RFC 9110, 10.2.3)."""
+    """Retry-After in seconds from now, given as seconds or as a date (RFC 9110, 10.2.3); None when it is neither."""
     if header is None:
         return None
-    if header.strip().isascii() and header.strip().isdigit():
-        return float(header)
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:_RETRY_AFTER_DIGITS])
     try:
-        date = parsedate_to_datetime(header)
-    except ValueError:
+        date = parsedate_to_datetime(text)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, (date - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, (date - datetime.now(UTC)).total_seconds())
 
 
 def _parse(body: bytes, content_type: str, where: str) -> Any:
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        # Neither the cause nor the text of some parsers' errors may be kept: they quote the body.
-        problem = str(error) if "html" not in content_type.lower() else "it is HTML"
+        problem = "it is HTML" if "html" in content_type.lower() else str(error)
     raise ProviderError(f"{where} answered with something that is not JSON: {problem}")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from app.errors import ProviderError, ProviderNotFound, ProviderRefused, ProviderUnavailable
-from app.providers.collection import item_id
+from app.providers.collection import name_of, record_id
 from app.providers.http import HttpClient
 from app.providers.source import KeyedSource, Mapper, Noun, PoolSource, RecordError, Source
 from app.records import AddressRecord, Answers, CardRecord, Rejected
@@ -51,7 +51,7 @@ class _PoolLookup:
             try:
                 record = self._mapper.read(item)
             except RecordError as error:
-                rejected.append(Rejected(item_id(item), str(error)))
+                rejected.append(Rejected(name_of(item), str(error)))
                 continue
             if record is not None:
                 records.append(record)
@@ -76,12 +76,18 @@ class _KeyedLookup:
         self._parallelism = parallelism
         # In a collection without gaps that is sorted by id, the record with the id n is number n - 1.
         self._shift = -1
+        self._collection_seen = False
 
     def ask(self, external_ids: Sequence[int], seconds: float) -> Answers:
         deadline = time.monotonic() + seconds
         asked = _Asked()
         alone = self._read_pages(sorted(set(external_ids)), asked, deadline)
-        self._read_each(alone, asked, deadline)
+        if asked.throttled is None:
+            self._read_each(alone, asked, deadline)
+        if asked.missing and not asked.records and not self._collection_seen:
+            # A wrong address has none of the users either.
+            self._source.unwrap(self._http.get_json(self._url, self._source.page_params(0, 1, ("id",))))
+            self._collection_seen = True
         return asked.answers()
 
     def _read_pages(self, pending: list[int], asked: "_Asked", deadline: float) -> list[int]:
@@ -95,7 +101,11 @@ class _KeyedLookup:
             if len(window) == 1:
                 alone.append(pending.pop(0))
                 continue
-            items, complete = self._read_page(window)
+            try:
+                items, complete = self._read_page(window)
+            except ProviderUnavailable as error:
+                asked.throttled = error
+                return []
             if complete:
                 for external_id in pending:
                     self._note(asked, external_id, items.get(external_id))
@@ -113,7 +123,10 @@ class _KeyedLookup:
         return alone + pending
 
     def _read_page(self, window: list[int]) -> tuple[dict[int, Any], bool]:
-        """The records, by id, of the page that should hold these users, and whether it is the whole collection."""
+        """The records, by id, of the page that should hold these users, and whether it is the whole collection.
+
+        Raises ProviderUnavailable when the source throttles, ProviderRefused when it refuses.
+        """
         skip = max(0, window[0] + self._shift)
         params = self._source.page_params(skip, window[-1] - window[0] + 1, ("id", *self._mapper.select))
         try:
@@ -125,9 +138,11 @@ class _KeyedLookup:
                 raise
             # One bad record can spoil a page for all others on it; asked for one by one they are told apart.
             return {}, False
-        items = {item["id"]: item for item in page.items if isinstance(item, dict) and isinstance(item.get("id"), int)}
-        if items:
-            self._shift = skip - min(items)
+        self._collection_seen = True
+        items = {number: item for item in page.items if (number := record_id(item)) is not None}
+        # Where the page begins tells where the next one should; an empty one lies past the end of a collection whose
+        # ids do not begin at 1.
+        self._shift = skip - min(items) if items else -window[0]
         return items, page.complete
 
     def _read_each(self, external_ids: list[int], asked: "_Asked", deadline: float) -> None:
@@ -139,25 +154,28 @@ class _KeyedLookup:
                 for external_id, result in zip(some, pool.map(self._read_one, some), strict=True):
                     if isinstance(result, ProviderUnavailable):
                         asked.unavailable[external_id] = result
+                        asked.throttled = asked.throttled or (result if result.throttled else None)
                     elif isinstance(result, ProviderError):
                         asked.bad[external_id] = str(result)
                     else:
                         self._note(asked, external_id, result)
-                throttled = next((error for error in asked.unavailable.values() if error.throttled), None)
-                if throttled or not asked.answered() or time.monotonic() > deadline:
+                if asked.throttled or not asked.answered() or time.monotonic() > deadline:
                     return
 
     def _read_one(self, external_id: int) -> Any:
         """The record, None when there is none, or the error, which is told apart by the caller."""
         params = self._source.item_params(("id", *self._mapper.select))
         try:
-            return self._http.get_json(f"{self._url}/{external_id}", params)
+            item = self._http.get_json(f"{self._url}/{external_id}", params)
         except ProviderNotFound:
             return None
         except ProviderRefused:
             raise
         except ProviderError as error:
             return error
+        if isinstance(item, dict) and record_id(item) != external_id:
+            return ProviderError("the answer is not about this user")
+        return item
 
     def _note(self, asked: "_Asked", external_id: int, item: Any) -> None:
         if item is None:
@@ -182,22 +200,20 @@ class _Asked:
         self.missing: set[int] = set()
         self.bad: dict[int, str] = {}
         self.unavailable: dict[int, ProviderUnavailable] = {}
+        self.throttled: ProviderUnavailable | None = None
 
     def answered(self) -> bool:
         return bool(self.records or self.missing or self.bad)
 
     def answers(self) -> Answers:
         """Raises the source's own error when it gave no answer at all."""
-        failure: Exception | None = None
-        throttled = next((error for error in self.unavailable.values() if error.throttled), None)
-        if self.unavailable and not self.answered():
-            raise throttled or next(iter(self.unavailable.values()))
-        if throttled:
-            # We ask too often, which is no fault of the users that were not answered: they are asked for again.
-            failure = throttled
-        else:
+        if not self.answered() and (self.throttled or self.unavailable):
+            raise self.throttled or next(iter(self.unavailable.values()))
+        failure: ProviderError | None = self.throttled
+        if failure is None:
             self.bad |= {external_id: str(error) for external_id, error in self.unavailable.items()}
-        if self.bad and not self.records and not self.missing and failure is None:
-            reason = next(iter(self.bad.values()))
-            failure = ProviderError(f"none of {len(self.bad)} answers could be used, the first because: {reason}")
+            if self.bad and not self.records and not self.missing:
+                reason = next(iter(self.bad.values()))
+                failure = ProviderError(f"none of {len(self.bad)} answers could be used, the first because: {reason}")
+        # When we asked too often, that is no fault of the users that were not answered: they are asked for again.
         return Answers(records=self.records, missing=self.missing, bad=self.bad, failure=failure)

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from app.errors import ProviderError
 from app.providers.http import Params
 from app.providers.source import Mapper, Noun, PoolSource
-from app.providers.wire import CutCardNumber, Latitude, Longitude, Month, Text, Wire, Year, joined
+from app.providers.wire import CutCardNumber, Expiry, Latitude, Longitude, Month, Text, Wire, Year, joined
 from app.records import AddressRecord, CardRecord
 
 _ADDRESS_KEY = "street_address"
@@ -27,16 +27,25 @@ class WireAddress(Wire):
     lng: Longitude | None = Field(None, alias="longitude")
 
 
+def _month_and_year(expiry: object) -> object:
+    """``2028-05-31`` is May 2028."""
+    try:
+        day = date.fromisoformat(str(expiry))
+    except ValueError:
+        raise ValueError("is not a date like 2031-01-31") from None
+    return day.month, day.year
+
+
 class WireCard(Wire):
     number: CutCardNumber = Field(validation_alias=AliasChoices(*_CARD_KEYS))
     brand: Text = Field(None, alias="credit_card_type")
-    expiry: date | None = Field(None, alias="credit_card_expiry_date")
+    expiry: Annotated[Expiry, BeforeValidator(_month_and_year)] | None = Field(None, alias="credit_card_expiry_date")
     month: Month | None = None
     year: Year | None = None
 
 
-def to_address(wire: WireAddress) -> AddressRecord:
-    return AddressRecord(
+def to_address(wire: WireAddress) -> AddressRecord | None:
+    record = AddressRecord(
         street=joined(wire.street, wire.secondary),
         city=wire.city,
         state=wire.state,
@@ -45,14 +54,16 @@ def to_address(wire: WireAddress) -> AddressRecord:
         lat=wire.lat,
         lng=wire.lng,
     )
+    return None if record == AddressRecord() else record
 
 
 def to_card(wire: WireCard) -> CardRecord:
+    month, year = wire.expiry or (wire.month, wire.year)
     return CardRecord(
         last4=wire.number.last4,
         brand=wire.brand or wire.number.brand,
-        exp_month=wire.expiry.month if wire.expiry else wire.month,
-        exp_year=wire.expiry.year if wire.expiry else wire.year,
+        exp_month=month,
+        exp_year=year,
     )
 
 

@@ -45,12 +45,15 @@ class CardNumber:
 
 def _cut(number: object) -> CardNumber:
     last4 = last_four(number)
-    text = str(number).strip()
-    for brand, length, low, high in _CARD_BRANDS:
-        prefix = text[:length]
-        if prefix.isdigit() and low <= int(prefix) <= high:
-            return CardNumber(last4, brand)
-    return CardNumber(last4, None)
+    issuer = "".join(character for character in str(number) if character.isdigit())[:4]
+    brands = (brand for brand, length, low, high in _CARD_BRANDS if low <= int(issuer[:length]) <= high)
+    return CardNumber(last4, next(brands, None))
+
+
+def _no_truth_value(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("is a truth value and no number")  # noqa: TRY004  # pydantic wants a ValueError
+    return value
 
 
 def _without_nul(text: str) -> str:
@@ -78,7 +81,7 @@ _Limited = Annotated[
 Text = Annotated[_Limited | None, AfterValidator(_none_if_blank)]
 """Up to 255 characters; blank is None."""
 
-Identity = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Identity = Annotated[int, BeforeValidator(_no_truth_value), Field(ge=-(2**63), lt=2**63)]
 """A number that fits a BIGINT."""
 
 Latitude = Annotated[float, Field(ge=-90, le=90)]
@@ -86,6 +89,9 @@ Longitude = Annotated[float, Field(ge=-180, le=180)]
 
 CutCardNumber = Annotated[CardNumber, BeforeValidator(_cut)]
 """A card number, of which only the last four digits and the brand survive the reading."""
+
+Expiry = tuple[Annotated[int, Field(ge=1, le=12)], Annotated[int, Field(ge=1970, le=2199)]]
+"""Month and year."""
 
 Month = Annotated[int, Field(ge=1, le=12)]
 Year = Annotated[int, Field(ge=1970, le=2199)]

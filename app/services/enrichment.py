@@ -35,7 +35,7 @@ class Enrichment:
     lacking: queries.Lacking
     url: str
     source: str
-    ticks_a_day: int
+    ticks_a_day: float
 
 
 def steps(context: Context, claim: Claim, enrichment: Enrichment) -> Iterator[Step]:
@@ -82,7 +82,7 @@ def steps(context: Context, claim: Claim, enrichment: Enrichment) -> Iterator[St
 def _share(context: Context, enrichment: Enrichment, batch_size: int) -> list[dict[str, Any]]:
     with context.database.reading() as connection:
         user_ids = list(connection.execute(queries.due(enrichment.lacking, batch_size)).scalars())
-        a_day = context.settings.enrich_batch_size * enrichment.ticks_a_day
+        a_day = int(context.settings.enrich_batch_size * enrichment.ticks_a_day)
         backlog = connection.execute(queries.count_up_to(enrichment.lacking, a_day + 1)).scalar_one()
     if backlog > a_day:
         logger.warning(

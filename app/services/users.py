@@ -18,6 +18,8 @@ from app.services.rejections import log_rejected
 
 # How far the last chunk follows a source that goes on past the total it gave.
 _MOST_PAGES_PAST_TOTAL = 10
+# And how far any chunk follows one that gave no total.
+_MOST_USERS_UNTOLD = 1_000_000
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +28,8 @@ def sync_steps(context: Context, claim: Claim) -> Iterator[Step]:
     """Reads the chunk's part of the source page by page; the first page of a run tells how to share the run out.
 
     A chunk's work: source (its name), start and stop (a range of the source's offsets, stop None for the open end),
-    total (what the source said it has), first_id (the first user's external id, by which a source that always sends
-    the same page is found out).
+    total (what the source said it has, or None), first_id (the first user's external id, by which a source that always
+    sends the same page is found out).
     """
     settings = context.settings
     work = claim.work
@@ -53,17 +55,17 @@ def sync_steps(context: Context, claim: Claim) -> Iterator[Step]:
         yield Step(position, partial(_write, page), shares, last=last)
         if last:
             return
-        if position > work["total"] + _MOST_PAGES_PAST_TOTAL * settings.users_page_size:
-            raise ProviderError(f"the source said that it has {work['total']} users and goes on past user {position}")
+        _check_end(position, work["total"], settings.users_page_size)
 
 
 def _share(source: str, page: UserPage, page_size: int, chunk_rows: int) -> list[dict[str, Any]]:
     if page.size == 0 and page.total:
         raise ProviderError(f"the source says that it has {page.total} users and gives none")
-    total = page.total or page.size
+    # A source that does not tell its total is read by one chunk, as far as it goes.
+    total = page.size if page.total is None else page.total
     rows = max(chunk_rows, page_size, math.ceil(total / MOST_CHUNKS))
     starts = [0] if page.complete else list(range(0, max(total, 1), rows))
-    shared = {"source": source, "total": total, "first_id": page.users[0].external_id if page.users else None}
+    shared = {"source": source, "total": page.total, "first_id": page.users[0].external_id if page.users else None}
     stops = [*starts[1:], None]
     return [{"start": start, "stop": stop, **shared} for start, stop in zip(starts, stops, strict=True)]
 
@@ -79,7 +81,15 @@ def _is_last(page: UserPage, position: int, limit: int, work: dict[str, Any]) ->
         return True
     if work["stop"] is not None:
         return bool(position >= work["stop"])
-    return page.size < limit and position >= max(work["total"], page.total or 0)
+    return page.size < limit and position >= max(work["total"] or 0, page.total or 0)
+
+
+def _check_end(position: int, total: int | None, page_size: int) -> None:
+    """Raises ProviderError when the source goes on and on."""
+    if total is None and position > _MOST_USERS_UNTOLD:
+        raise ProviderError(f"the source does not say how many users it has and goes on past user {position}")
+    if total is not None and position > total + _MOST_PAGES_PAST_TOTAL * page_size:
+        raise ProviderError(f"the source said that it has {total} users and goes on past user {position}")
 
 
 def _write(page: UserPage, connection: Connection) -> Counts:

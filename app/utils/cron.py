@@ -4,11 +4,14 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-_ITEM = re.compile(r"(?P<first>\*|\d+|[a-z]{3})(?:-(?P<last>\d+|[a-z]{3}))?(?:/(?P<step>\d+))?", re.IGNORECASE)
+_ITEM = re.compile(
+    r"(?P<first>\*|\d+|[a-z]{3})(?:-(?P<last>\d+|[a-z]{3}))?(?:/(?P<step>\d+))?", re.IGNORECASE | re.ASCII
+)
 _DAYS = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}
 _MONTHS = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
 # A schedule for 29 February on one weekday comes around after 28 years, or 40 where a century has no leap year.
 _HORIZON_DAYS = 41 * 366
+_AVERAGED_DAYS = 4 * 365 + 1
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class _Field:
         first, last, step = match["first"], match["last"], match["step"]
         if first == "*" and last is not None:
             raise ValueError(f"{self.name} {item!r} is not understood")
+        if step is not None and first != "*" and last is None:
+            raise ValueError(f"{self.name} {item!r} has a step without a range: write {first}-{self.high}/{step}")
         if step is not None and not 1 <= int(step) <= self.high:
             raise ValueError(f"{self.name} step {step} is not between 1 and {self.high}")
         if first == "*":
             return range(self.low, self.high + 1, int(step or 1))
         start = self._number(first)
-        end = self._number(last) if last is not None else (self.high if step else start)
+        end = self._number(last) if last is not None else start
         if end < start:
             raise ValueError(f"{self.name} range {item!r} runs backwards")
         return range(start, end + 1, int(step or 1))
@@ -95,9 +100,11 @@ class Cron:
                 return day.replace(hour=hour, minute=in_hour)
         return None
 
-    def times_a_day(self) -> int:
-        """How often the expression comes on a day that it names."""
-        return len(self.hours) * len(self.minutes)
+    def times_a_day(self) -> float:
+        """How often the expression comes a day, over the coming years."""
+        today = datetime.now(UTC)
+        named = sum(self._names_day(today + timedelta(days=ahead)) for ahead in range(_AVERAGED_DAYS))
+        return len(self.hours) * len(self.minutes) * named / _AVERAGED_DAYS
 
     def _names_day(self, day: datetime) -> bool:
         return day.month in self.months and day.day in self.days and day.isoweekday() % 7 in self.weekdays
