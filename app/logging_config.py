@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -57,8 +58,8 @@ class JsonLines(JsonFormatter):
         for name in ("color_message", "data", "taskName"):  # uvicorn's, Celery's and asyncio's own
             log_data.pop(name, None)
 
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        return {name: redact(value) if isinstance(value, str) else value for name, value in log_data.items()}
 
 
 class ReadableLines(logging.Formatter):

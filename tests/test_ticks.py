@@ -1,0 +1,111 @@
+"""Which runs beat starts, and when."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.records import Job
+from app.services import runs
+from app.services.ticks import Ticks
+from tests.conftest import LocalWorker
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def started(worker: LocalWorker, job: Job = Job.SYNC_USERS) -> list[str]:
+    rows = worker.rows(f"SELECT scheduled_for FROM runs WHERE task = '{job}' AND status <> 'skipped' ORDER BY id")
+    return [str(row["scheduled_for"])[11:16] for row in rows]
+
+
+def end_all(worker: LocalWorker, status: str = "succeeded") -> None:
+    worker.execute(f"UPDATE runs SET status = '{status}', finished_at = created_at WHERE status <> 'skipped'")
+
+
+def test_a_job_that_never_succeeded_is_due_when_beat_starts(worker: LocalWorker) -> None:
+    Ticks(worker.context).start_due(NOON + timedelta(minutes=7, seconds=12))
+
+    assert {job: started(worker, job) for job in Job} == {job: ["12:07"] for job in Job}
+    assert len(worker.queue) == 3
+
+
+def test_between_ticks_nothing_is_started(worker: LocalWorker) -> None:
+    ticks = Ticks(worker.context)
+    for minute in range(15):
+        ticks.start_due(NOON + timedelta(minutes=minute))
+        end_all(worker, "failed")
+
+    assert started(worker) == ["12:00"]
+
+
+def test_each_tick_is_started_once(worker: LocalWorker) -> None:
+    ticks = Ticks(worker.context)
+    for second in range(0, 31 * 60, 20):
+        ticks.start_due(NOON + timedelta(seconds=second))
+        end_all(worker)
+
+    assert started(worker) == ["12:00", "12:15", "12:30"]
+
+
+def test_two_beats_make_one_run_a_tick(worker: LocalWorker) -> None:
+    beats = [Ticks(worker.context), Ticks(worker.context)]
+    for minute in range(31):
+        for ticks in beats:
+            ticks.start_due(NOON + timedelta(minutes=minute))
+        end_all(worker)
+
+    assert started(worker) == ["12:00", "12:15", "12:30"]
+    assert worker.rows("SELECT count(*) AS n FROM runs WHERE status = 'skipped'") == [{"n": 0}]
+
+
+def test_ticks_missed_while_beat_was_away_are_made_up_for_once(worker: LocalWorker) -> None:
+    Ticks(worker.context).start_due(NOON)
+    end_all(worker)
+
+    returned = Ticks(worker.context)
+    returned.start_due(NOON + timedelta(hours=3, minutes=7))
+    end_all(worker)
+    returned.start_due(NOON + timedelta(hours=3, minutes=8))
+
+    assert started(worker) == ["12:00", "15:00"]
+
+
+def test_a_restart_of_beat_between_ticks_starts_nothing(worker: LocalWorker) -> None:
+    Ticks(worker.context).start_due(NOON)
+    end_all(worker)
+
+    Ticks(worker.context).start_due(NOON + timedelta(minutes=3))
+
+    assert started(worker) == ["12:00"]
+
+
+def test_a_tick_while_a_run_is_open_is_skipped_and_names_it(worker: LocalWorker) -> None:
+    ticks = Ticks(worker.context)
+    ticks.start_due(NOON)
+    worker.queue.clear()
+
+    ticks.start_due(NOON + timedelta(minutes=15))
+
+    (skipped,) = worker.rows("SELECT * FROM runs WHERE task = 'sync_users' AND status = 'skipped'")
+    assert (skipped["blocked_by"], skipped["error_message"]) == (1, "run 1 of sync_users is open")
+    assert not worker.queue
+
+
+def test_a_tick_that_cannot_be_noted_is_tried_again(worker: LocalWorker) -> None:
+    ticks = Ticks(worker.context)
+    worker.execute("ALTER TABLE runs RENAME TO away")
+    with pytest.raises(Exception, match="no such table"):
+        ticks.start_due(NOON)
+    worker.execute("ALTER TABLE away RENAME TO runs")
+
+    ticks.start_due(NOON + timedelta(seconds=5))
+
+    assert started(worker) == ["12:00"]
+
+
+def test_a_run_started_by_hand_is_no_tick(worker: LocalWorker) -> None:
+    runs.receive(worker.context, Job.SYNC_USERS, "by hand", None)
+    end_all(worker)
+
+    Ticks(worker.context).start_due(NOON + timedelta(minutes=1))
+
+    assert started(worker)[1:] == ["12:00"]
