@@ -1,6 +1,7 @@
 """Real PostgreSQL, RabbitMQ and Redis in containers, and the roles as real processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import docker
 import psycopg
 import pytest
-from docker.errors import DockerException
 from psycopg.rows import dict_row
 from redis import Redis
 from testcontainers.core.container import DockerContainer
@@ -27,23 +26,35 @@ from tests.fake_source import FakeSource
 _START_SECONDS = 60
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(item.path).is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.integration)
+_left_out: list[pytest.Item] = []
 
 
-@pytest.fixture(scope="session", autouse=True)
-def docker_engine() -> None:
-    """Without an engine these tests are skipped, unless REQUIRE_DOCKER=1 says that they must not be."""
-    try:
-        client = docker.from_env()
-        client.ping()
-        client.close()
-    except DockerException:
-        if os.environ.get("REQUIRE_DOCKER") == "1":
-            pytest.fail("REQUIRE_DOCKER=1 is set and no Docker engine answers")
-        pytest.skip("no Docker engine answers: the tests on real PostgreSQL, RabbitMQ and Redis are left out")
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without an engine these tests are left out, unless REQUIRE_DOCKER=1 says that they must not be."""
+    here = [item for item in items if Path(item.path).is_relative_to(Path(__file__).parent)]
+    for item in here:
+        item.add_marker(pytest.mark.integration)
+    if not here or _engine_answers():
+        return
+    if os.environ.get("REQUIRE_DOCKER") == "1":
+        raise pytest.UsageError("REQUIRE_DOCKER=1 is set and no Docker engine answers")
+    _left_out.extend(here)
+    items[:] = [item for item in items if item not in here]
+    config.hook.pytest_deselected(items=here)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _left_out:
+        terminalreporter.write_line(
+            f"SKIPPED {len(_left_out)} tests on real PostgreSQL, RabbitMQ and Redis: no Docker engine answers",
+            yellow=True,
+        )
+
+
+def _engine_answers() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "info"], check=False, capture_output=True).returncode == 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ def eventually(holds: Callable[[], Any], seconds: float = 30) -> Any:
 
 
 @pytest.fixture(scope="session")
-def postgresql(docker_engine: None) -> Iterator[Server]:
+def postgresql() -> Iterator[Server]:
     container = DockerContainer("postgres:17").with_env("POSTGRES_PASSWORD", "postgres")
     # Nothing here has to survive the machine.
     container.with_command("postgres -c fsync=off -c synchronous_commit=off -c max_connections=200")
@@ -93,7 +104,7 @@ def postgresql(docker_engine: None) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq(docker_engine: None) -> Iterator[Server]:
+def rabbitmq() -> Iterator[Server]:
     def ready(server: Server) -> bool:
         return bool(management(server, "GET", "overview"))
 
@@ -101,7 +112,7 @@ def rabbitmq(docker_engine: None) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def redis_server(docker_engine: None) -> Iterator[Server]:
+def redis_server() -> Iterator[Server]:
     def ready(server: Server) -> bool:
         with Redis(server.host, server.ports[6379]) as client:
             return bool(client.ping())
