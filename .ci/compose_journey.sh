@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 project=synergyway-journey-$$
+log=$(mktemp)
 dev=$project:dev runtime=$project:runtime
 export COMPOSE_PROJECT_NAME=$project COMPOSE_PROFILES=flower API_PORT=0 RABBITMQ_UI_PORT=0 FLOWER_PORT=0
 if docker compose version >/dev/null 2>&1; then compose=(docker compose); else compose=(docker-compose); fi
@@ -14,6 +15,7 @@ compose+=(--env-file .env.example)
 
 c() { "${compose[@]}" "$@" </dev/null; }
 on_runtime() { SYNERGYWAY_IMAGE=$runtime c "$@"; }
+quietly() { "$@" >"$log" 2>&1 || { code=$?; cat "$log" >&2; return $code; }; }
 step() { printf '\n--- %s\n' "$*"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
@@ -26,6 +28,7 @@ finish() {
   fi
   on_runtime down --volumes --remove-orphans --timeout 20 >/dev/null 2>&1 || true
   docker image rm --force "$dev" "$runtime" >/dev/null 2>&1 || true
+  rm -f "$log"
   exit $code
 }
 trap finish EXIT
@@ -47,8 +50,8 @@ get() { curl --fail --silent --show-error --max-time 10 "http://$api$1"; }
 call() { on_runtime exec -T worker celery --quiet -A app.celery_app.celery call "$@" >/dev/null; }
 
 step "build the images"
-SYNERGYWAY_IMAGE=$dev c build api >/dev/null
-docker build --quiet --target runtime --build-arg VERSION=journey --tag "$runtime" . >/dev/null
+SYNERGYWAY_IMAGE=$dev quietly c build api
+quietly docker build --target runtime --build-arg VERSION=journey --tag "$runtime" .
 [ "$(docker image inspect --format '{{index .Config.Labels "org.opencontainers.image.version"}} {{.Config.User}}' "$runtime")" = "journey 10001:10001" ] ||
   fail "the runtime image's version label or user"
 docker run --rm --entrypoint sh "$runtime" -c \
@@ -59,7 +62,7 @@ step "the tests inside the dev image"
 SYNERGYWAY_IMAGE=$dev c run --rm --no-deps -T api pytest -q
 
 step "start the stack"
-on_runtime up -d --no-build >/dev/null 2>&1 || fail "the stack did not start"
+quietly on_runtime up -d --no-build
 all_healthy() {
   local states
   states=$(on_runtime ps -q | xargs docker inspect --format '{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}} {{.State.ExitCode}}{{end}}')

@@ -68,18 +68,18 @@ class AsyncDatabase:
         self.engine: AsyncEngine = create_async_engine(parsed, **options)
         _listen(self.engine.sync_engine)
 
-    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+    async def rows(self, statement: Executable, parameters: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
         """All rows of a read, tried once more on a new connection when a pooled one turns out to be dead."""
         try:
-            return await self._rows(statement)
+            return await self._rows(statement, parameters)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        return await self._rows(statement)
+        return await self._rows(statement, parameters)
 
-    async def _rows(self, statement: Executable) -> Sequence[Row[Any]]:
+    async def _rows(self, statement: Executable, parameters: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
         async with self.engine.connect() as connection:
-            return (await connection.execute(statement)).all()
+            return (await connection.execute(statement, parameters)).all()
 
     async def ping(self) -> None:
         """Raises one of SQLAlchemy's errors, or OSError, when the database is out of reach."""

@@ -176,8 +176,8 @@ class Mirror:
         """Writes the users, each with the same address and card; their ids. ``counts`` says what became of them."""
         with self.database.transaction() as connection:
             self.counts = upsert_users(connection, users)
-            found = connection.execute(select(User.external_id, User.id)).all()
-            ids = [dict(map(tuple, found))[user.external_id] for user in users]
+            found = dict(connection.execute(select(User.external_id, User.id)).tuples().all())
+            ids = [found[user.external_id] for user in users]
             if address is not None:
                 enrichment.write(connection, enrichment.ADDRESSES, dict.fromkeys(ids, address))
             if card is not None:

@@ -1,144 +1,335 @@
-"""The upsert, and the picking of users that lack a row."""
+"""Writing users and what they lack: one statement a batch that leaves unchanged rows alone."""
 
-from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event
 
-from app.db import Database
 from app.queries import enrichment
-from app.queries.users import upsert_users
+from app.queries.enrichment import ADDRESSES, CARDS, Lacking
 from app.records import AddressRecord, CardRecord, Counts, UserRecord
+from tests.conftest import Mirror
+
+LONG_AGO = "2020-01-01 00:00:00.000000"
+EMILY = UserRecord(1, "Emily", "emilys", "e@example.com", "+81", "https://example.com", "Dooley")
+HOME = AddressRecord("1 Main Street", "Lyon", "Rhône", "69001", "France", 45.76, 4.84)
+VISA = CardRecord("1234", "Visa", 5, 2028)
+TABLES = [(ADDRESSES, HOME, "addresses"), (CARDS, VISA, "credit_cards")]
 
 
-def write(database: Database, *users: UserRecord) -> Counts:
-    with database.transaction() as connection:
-        return upsert_users(connection, users)
+def age(mirror: Mirror, table: str) -> None:
+    """Makes the rows look as if they had been written long ago."""
+    mirror.execute(f"UPDATE {table} SET created_at = '{LONG_AGO}', updated_at = '{LONG_AGO}'")
 
 
-def stored(database: Database, columns: str = "external_id, name, email") -> Sequence[object]:
-    with database.reading() as connection:
-        return [tuple(row) for row in connection.execute(text(f"SELECT {columns} FROM users ORDER BY external_id"))]
+def moved(mirror: Mirror, table: str, key: str) -> dict[int, tuple[bool, bool]]:
+    """Whether created_at and updated_at of each row have moved since."""
+    rows = mirror.rows(f"SELECT {key} AS k, created_at, updated_at FROM {table}")
+    return {row["k"]: (str(row["created_at"])[:4] != "2020", str(row["updated_at"])[:4] != "2020") for row in rows}
 
 
-def test_new_users_are_inserted_and_known_ones_updated(database: Database) -> None:
-    write(database, UserRecord(1, "Ada"), UserRecord(2, "Bela"))
-
-    counts = write(database, UserRecord(2, "Béla"), UserRecord(3, "Chen"), UserRecord(1, "Ada"))
-
-    assert counts == Counts(inserted=1, updated=1, unchanged=1)
-    assert stored(database) == [(1, "Ada", None), (2, "Béla", None), (3, "Chen", None)]
+def write(mirror: Mirror, lacking: Lacking, records: dict[int, Any]) -> Counts:
+    with mirror.database.transaction() as connection:
+        return enrichment.write(connection, lacking, records)
 
 
-def test_of_two_records_with_the_same_key_the_later_one_counts(database: Database) -> None:
-    counts = write(database, UserRecord(1, "first"), UserRecord(1, "second"))
-
-    assert counts == Counts(inserted=1)
-    assert stored(database, "name") == [("second",)]
+def picked(mirror: Mirror, lacking: Lacking, limit: int = 100) -> list[int]:
+    with mirror.database.reading() as connection:
+        return list(connection.execute(enrichment.due(lacking, limit)).scalars())
 
 
-def test_updated_at_moves_with_a_change_and_created_at_never(database: Database) -> None:
-    write(database, UserRecord(1, "Ada"), UserRecord(2, "Bela"))
-    with database.transaction() as connection:
-        connection.execute(text("UPDATE users SET created_at = '2020-01-01', updated_at = '2020-01-01'"))
-
-    write(database, UserRecord(1, "Ada"), UserRecord(2, "Béla"))
-
-    moved = "updated_at > '2021-01-01', created_at > '2021-01-01'"
-    assert stored(database, moved) == [(False, False), (True, False)]
+def postpone(mirror: Mirror, lacking: Lacking, *user_ids: int, pause_seconds: float) -> None:
+    with mirror.database.transaction() as connection:
+        enrichment.postpone(connection, lacking, user_ids, pause_seconds)
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "a@b.example"), ("a@b.example", None)])
-def test_a_value_that_comes_or_goes_is_a_change(database: Database, before: str | None, after: str | None) -> None:
-    write(database, UserRecord(1, "Ada", email=before))
-
-    assert write(database, UserRecord(1, "Ada", email=after)) == Counts(updated=1)
-    assert stored(database) == [(1, "Ada", after)]
+# Users
 
 
-@pytest.mark.parametrize("name", ["Łukasz Żółć", "محمد", "李小龍", "👩‍👩‍👧 O'Neil", "a\\b%_\"'", "<script>"])
-def test_names_in_any_script_come_back_as_they_were(database: Database, name: str) -> None:
-    write(database, UserRecord(1, name))
+def test_new_users_are_inserted_and_dated(mirror: Mirror) -> None:
+    mirror.add(EMILY, UserRecord(2, "Olga"))
 
-    assert write(database, UserRecord(1, name)) == Counts(unchanged=1)
-    assert stored(database, "name") == [(name,)]
-
-
-def test_the_largest_id_fits(database: Database) -> None:
-    write(database, UserRecord(2**63 - 1, "last"), UserRecord(-(2**63), "first"))
-
-    assert stored(database, "name") == [("first",), ("last",)]
+    assert mirror.counts == Counts(inserted=2)
+    assert mirror.rows("SELECT count(*) AS n FROM users WHERE created_at = updated_at") == [{"n": 2}]
 
 
-def test_nothing_to_write_is_nothing_written(database: Database) -> None:
-    assert write(database) == Counts()
+def test_an_empty_batch_is_no_work(mirror: Mirror) -> None:
+    mirror.add()
+
+    assert mirror.counts == Counts()
 
 
-def test_an_address_of_nothing_but_nulls_and_one_of_all_values_are_written_alike(database: Database) -> None:
-    write(database, UserRecord(1, "Ada"), UserRecord(2, "Bela"))
-    full = AddressRecord("1 Main Street", "Lyon", "Rhône", "69001", "France", 45.76, -4.84)
-    with database.transaction() as connection:
-        assert enrichment.write(connection, enrichment.ADDRESSES, {1: AddressRecord()}) == Counts(inserted=1)
-        assert enrichment.write(connection, enrichment.ADDRESSES, {1: AddressRecord(), 2: full}) == Counts(
-            inserted=1, unchanged=1
-        )
+def test_unchanged_users_are_counted_and_not_written(mirror: Mirror) -> None:
+    mirror.add(EMILY, UserRecord(2, "Olga"))
+    age(mirror, "users")
 
-    with database.reading() as connection:
-        rows = connection.execute(text("SELECT city, lat, lng FROM addresses ORDER BY user_id")).all()
-    assert [tuple(row) for row in rows] == [(None, None, None), ("Lyon", 45.76, -4.84)]
+    mirror.add(EMILY, UserRecord(2, "Olga"))
+
+    assert mirror.counts == Counts(unchanged=2)
+    assert moved(mirror, "users", "external_id") == {1: (False, False), 2: (False, False)}
 
 
-def test_a_second_card_replaces_the_first(database: Database) -> None:
-    write(database, UserRecord(1, "Ada"))
-    with database.transaction() as connection:
-        enrichment.write(connection, enrichment.CARDS, {1: CardRecord("1111", "visa", 1, 2030)})
-        assert enrichment.write(connection, enrichment.CARDS, {1: CardRecord("2222")}) == Counts(updated=1)
+@pytest.mark.parametrize("name", [field.name for field in fields(UserRecord) if field.name != "external_id"])
+def test_a_change_of_any_value_is_written_and_dated(mirror: Mirror, name: str) -> None:
+    mirror.add(EMILY)
+    age(mirror, "users")
 
-    with database.reading() as connection:
-        cards = connection.execute(text("SELECT last4, brand, exp_year FROM credit_cards")).all()
-    assert [tuple(card) for card in cards] == [("2222", None, None)]
+    mirror.add(replace(EMILY, **{name: "Changed"}))
 
-
-def picked(database: Database, limit: int = 10) -> list[int]:
-    with database.reading() as connection:
-        return list(connection.execute(enrichment.due(enrichment.ADDRESSES, limit)).scalars())
+    assert mirror.counts == Counts(updated=1)
+    assert moved(mirror, "users", "external_id") == {1: (False, True)}
+    assert mirror.rows(f"SELECT {name} AS value FROM users") == [{"value": "Changed"}]
 
 
-def test_users_never_checked_are_picked_before_those_whose_pause_is_over(database: Database) -> None:
-    write(database, *(UserRecord(number, f"User {number}") for number in range(1, 6)))
-    with database.transaction() as connection:
-        enrichment.postpone(connection, enrichment.ADDRESSES, [1], pause_seconds=-100)
-        enrichment.postpone(connection, enrichment.ADDRESSES, [2], pause_seconds=-200)
-        enrichment.postpone(connection, enrichment.ADDRESSES, [3], pause_seconds=100)
+def test_new_changed_and_unchanged_users_go_in_one_batch(mirror: Mirror) -> None:
+    ids = mirror.add(*(UserRecord(number, f"User {number}") for number in range(1, 6)))
+    age(mirror, "users")
 
-    assert picked(database) == [4, 5, 2, 1]
-    assert picked(database, limit=2) == [4, 5]
+    again = mirror.add(*(UserRecord(number, f"User {number}{'!' * (number == 3)}") for number in range(1, 9)))
 
-
-def test_users_with_an_address_are_not_picked_until_it_is_deleted(database: Database) -> None:
-    write(database, UserRecord(1, "Ada"), UserRecord(2, "Bela"))
-    with database.transaction() as connection:
-        enrichment.write(connection, enrichment.ADDRESSES, {1: AddressRecord(city="Lyon")})
-    assert picked(database) == [2]
-
-    with database.transaction() as connection:
-        connection.execute(text("DELETE FROM addresses"))
-
-    assert picked(database) == [1, 2]
+    assert mirror.counts == Counts(inserted=3, updated=1, unchanged=4)
+    assert again[:5] == ids, "a user keeps their id"
+    by_user = moved(mirror, "users", "external_id")
+    assert [number for number, (_, updated) in sorted(by_user.items()) if updated] == [3, 6, 7, 8]
+    assert [number for number, (created, _) in sorted(by_user.items()) if created] == [6, 7, 8]
 
 
-def test_enriching_and_postponing_do_not_move_the_users_updated_at(database: Database) -> None:
-    write(database, UserRecord(1, "Ada"), UserRecord(2, "Bela"))
-    before = stored(database, "updated_at")
+def test_of_two_records_of_the_same_user_the_later_counts(mirror: Mirror) -> None:
+    mirror.add(UserRecord(1, "First"), UserRecord(2, "Other"), UserRecord(1, "Second"))
 
-    with database.transaction() as connection:
-        enrichment.write(connection, enrichment.ADDRESSES, {1: AddressRecord(city="Lyon")})
-        enrichment.postpone(connection, enrichment.ADDRESSES, [2], pause_seconds=600)
+    assert mirror.counts == Counts(inserted=2)
+    assert mirror.rows("SELECT external_id, name FROM users ORDER BY external_id") == [
+        {"external_id": 1, "name": "Second"},
+        {"external_id": 2, "name": "Other"},
+    ]
 
-    assert stored(database, "updated_at") == before
+
+def test_a_duplicate_that_ends_as_it_was_is_unchanged(mirror: Mirror) -> None:
+    mirror.add(EMILY)
+    age(mirror, "users")
+
+    mirror.add(replace(EMILY, name="Changed"), EMILY)
+
+    assert mirror.counts == Counts(unchanged=1)
+    assert moved(mirror, "users", "external_id") == {1: (False, False)}
 
 
-def test_a_user_that_was_deleted_is_left_out(database: Database) -> None:
-    write(database, UserRecord(1, "Ada"))
-    with database.transaction() as connection:
-        assert enrichment.lock(connection, [1, 2, 3]) == {1}
+@pytest.mark.parametrize(
+    ("before", "after", "counts"),
+    [
+        (None, None, Counts(unchanged=1)),
+        (None, "value", Counts(updated=1)),
+        ("value", None, Counts(updated=1)),
+        (None, "", Counts(updated=1)),
+        ("", None, Counts(updated=1)),
+        ("value", "VALUE", Counts(updated=1)),
+        ("value", "value ", Counts(updated=1)),
+        ("é", "e\u0301", Counts(updated=1)),
+    ],
+)
+def test_nothing_is_a_value_of_its_own(mirror: Mirror, before: str | None, after: str | None, counts: Counts) -> None:
+    mirror.add(UserRecord(1, "Emily", phone=before))
+    mirror.execute(f"UPDATE users SET created_at = '{LONG_AGO}'")
+
+    mirror.add(UserRecord(1, "Emily", phone=after))
+
+    assert mirror.counts == counts
+    assert mirror.rows("SELECT phone FROM users") == [{"phone": after}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "Ольга Ёлкина",
+            "אבג דהו",
+            "محمد",
+            "山田太郎",
+            "ไทย",
+            "😀👩‍👩‍👧",
+            "O'Neil; DROP TABLE users --",
+            'a\\b"c{d},NULL',
+        ),
+        *("NULL", "%(name)s :name %s ?", "line\nbreak\ttab", "é" * 255, "😀" * 255),
+    ],
+)
+def test_any_text_is_kept_as_it_is(mirror: Mirror, text: str) -> None:
+    record = UserRecord(1, text, text, text, text, text, text)
+    [user_id] = mirror.add(record, address=AddressRecord(text, text, text, text, text), card=CardRecord("1234", text))
+
+    [row] = mirror.rows("SELECT name, username, email, phone, website, company_name FROM users")
+    assert set(row.values()) == {text}
+    [row] = mirror.rows("SELECT street, city, state, postal_code, country FROM addresses")
+    assert set(row.values()) == {text}
+    assert mirror.rows("SELECT user_id, brand FROM credit_cards") == [{"user_id": user_id, "brand": text}]
+
+    mirror.add(record)
+    assert mirror.counts == Counts(unchanged=1)
+
+
+def test_users_that_come_together_get_their_ids_in_the_order_of_the_source(mirror: Mirror) -> None:
+    mirror.add(UserRecord(30, "c"), UserRecord(10, "a"), UserRecord(20, "b"))
+
+    assert [row["external_id"] for row in mirror.rows("SELECT external_id FROM users ORDER BY id")] == [10, 20, 30]
+
+
+def test_a_batch_is_one_statement_however_large(mirror: Mirror) -> None:
+    statements: list[str] = []
+    event.listen(mirror.database.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+
+    mirror.add(*(UserRecord(number, f"User {number}") for number in range(1_000)))
+
+    assert mirror.counts == Counts(inserted=1_000)
+    assert len([statement for statement in statements if "INSERT" in statement]) == 1
+
+
+def test_a_whole_collection_in_one_answer_is_written_too(mirror: Mirror) -> None:
+    people = [UserRecord(number, f"User {number}") for number in range(40_000)]
+
+    mirror.add(*people)
+
+    assert mirror.counts == Counts(inserted=40_000)
+
+
+def test_an_update_that_follows_an_insert_at_once_is_an_update(mirror: Mirror) -> None:
+    for number in range(20):
+        mirror.add(UserRecord(number, "Before"))
+        mirror.add(UserRecord(number, "After"))
+        assert mirror.counts == Counts(updated=1)
+
+
+def test_a_change_leaves_what_was_found_out_about_the_user(mirror: Mirror) -> None:
+    [user_id] = mirror.add(EMILY, address=HOME)
+    postpone(mirror, CARDS, user_id, pause_seconds=600)
+    kept = "SELECT has_address, has_card, address_checks, card_checks, card_due_at FROM users"
+    before = mirror.rows(kept)
+
+    mirror.add(replace(EMILY, name="Changed"))
+
+    assert mirror.rows(kept) == before
+
+
+# Addresses and cards
+
+
+@pytest.mark.parametrize(("lacking", "record", "table"), TABLES)
+def test_a_row_is_linked_once_and_then_left_alone(mirror: Mirror, lacking: Lacking, record: Any, table: str) -> None:
+    ids = mirror.add(EMILY, UserRecord(2, "Olga"))
+
+    assert write(mirror, lacking, dict.fromkeys(ids, record)) == Counts(inserted=2)
+    age(mirror, table)
+    assert write(mirror, lacking, dict.fromkeys(ids, record)) == Counts(unchanged=2)
+
+    assert moved(mirror, table, "user_id") == dict.fromkeys(ids, (False, False))
+
+
+@pytest.mark.parametrize(
+    ("lacking", "record", "table", "name", "value"),
+    [
+        *((ADDRESSES, HOME, "addresses", name, "Changed") for name in ("street", "city", "state", "postal_code")),
+        (ADDRESSES, HOME, "addresses", "country", None),
+        (ADDRESSES, HOME, "addresses", "lat", -0.5),
+        (ADDRESSES, HOME, "addresses", "lng", None),
+        (CARDS, VISA, "credit_cards", "last4", "0000"),
+        (CARDS, VISA, "credit_cards", "brand", None),
+        (CARDS, VISA, "credit_cards", "exp_month", 12),
+        (CARDS, VISA, "credit_cards", "exp_year", None),
+    ],
+)
+def test_a_change_of_a_linked_row_is_written_and_dated(
+    mirror: Mirror, lacking: Lacking, record: Any, table: str, name: str, value: object
+) -> None:
+    [user_id] = mirror.add(EMILY)
+    write(mirror, lacking, {user_id: record})
+    age(mirror, table)
+
+    assert write(mirror, lacking, {user_id: replace(record, **{name: value})}) == Counts(updated=1)
+
+    assert moved(mirror, table, "user_id") == {user_id: (False, True)}
+    assert mirror.rows(f"SELECT {name} AS value FROM {table}") == [{"value": value}]
+
+
+@pytest.mark.parametrize(("lacking", "record", "table"), TABLES)
+def test_linking_a_row_does_not_date_the_user(mirror: Mirror, lacking: Lacking, record: Any, table: str) -> None:
+    [user_id] = mirror.add(EMILY)
+    age(mirror, "users")
+
+    write(mirror, lacking, {user_id: record})
+
+    assert moved(mirror, "users", "id") == {user_id: (False, False)}
+
+
+@pytest.mark.parametrize(("lacking", "record", "table"), TABLES)
+def test_a_user_who_was_deleted_meanwhile_is_left_out(
+    mirror: Mirror, lacking: Lacking, record: Any, table: str
+) -> None:
+    [user_id] = mirror.add(EMILY)
+
+    assert write(mirror, lacking, {user_id: record, user_id + 1: record}) == Counts(inserted=1)
+
+    assert mirror.rows(f"SELECT user_id FROM {table}") == [{"user_id": user_id}]
+
+
+# Who is picked
+
+
+@pytest.mark.parametrize(("lacking", "record", "table"), TABLES)
+def test_only_users_that_lack_the_row_are_picked(mirror: Mirror, lacking: Lacking, record: Any, table: str) -> None:
+    first, second, third = mirror.add(*(UserRecord(number, "User") for number in (1, 2, 3)))
+    write(mirror, lacking, {second: record})
+
+    assert picked(mirror, lacking) == [first, third]
+    assert picked(mirror, lacking, limit=1) == [first]
+
+
+def test_what_is_known_of_addresses_says_nothing_about_cards(mirror: Mirror) -> None:
+    [user_id] = mirror.add(EMILY, address=HOME)
+    assert (picked(mirror, ADDRESSES), picked(mirror, CARDS)) == ([], [user_id])
+
+    mirror.execute("DELETE FROM addresses")
+    postpone(mirror, CARDS, user_id, pause_seconds=600)
+    assert (picked(mirror, ADDRESSES), picked(mirror, CARDS)) == ([user_id], [])
+
+
+@pytest.mark.parametrize("lacking", [ADDRESSES, CARDS])
+def test_users_who_were_asked_for_in_vain_come_last_and_only_when_due(mirror: Mirror, lacking: Lacking) -> None:
+    first, second, third, fourth = mirror.add(*(UserRecord(number, "User") for number in (1, 2, 3, 4)))
+
+    postpone(mirror, lacking, first, pause_seconds=600)
+    postpone(mirror, lacking, second, pause_seconds=-10)
+    postpone(mirror, lacking, third, pause_seconds=-20)
+
+    assert picked(mirror, lacking) == [fourth, third, second]
+    assert picked(mirror, lacking, limit=2) == [fourth, third]
+
+
+@pytest.mark.parametrize("lacking", [ADDRESSES, CARDS])
+def test_twenty_hopeless_users_never_block_the_twenty_first(mirror: Mirror, lacking: Lacking) -> None:
+    *hopeless, last = mirror.add(*(UserRecord(number, "User") for number in range(1, 22)))
+
+    postpone(mirror, lacking, *hopeless, pause_seconds=-1)
+
+    assert picked(mirror, lacking, limit=20)[0] == last
+
+
+def test_being_asked_for_in_vain_is_counted_and_does_not_date_the_user(mirror: Mirror) -> None:
+    [user_id] = mirror.add(EMILY)
+    age(mirror, "users")
+
+    postpone(mirror, ADDRESSES, user_id, pause_seconds=-1)
+    postpone(mirror, ADDRESSES, user_id, pause_seconds=-1)
+
+    assert mirror.rows("SELECT address_checks, card_checks FROM users") == [{"address_checks": 2, "card_checks": 0}]
+    assert moved(mirror, "users", "id") == {user_id: (False, False)}
+
+
+def test_candidates_are_those_that_still_wait(mirror: Mirror) -> None:
+    first, second, third = mirror.add(*(UserRecord(number, "User") for number in (11, 12, 13)))
+    write(mirror, ADDRESSES, {first: HOME})
+    postpone(mirror, ADDRESSES, second, pause_seconds=600)
+
+    with mirror.database.reading() as connection:
+        found = enrichment.candidates(connection, ADDRESSES, [first, second, third, third + 1])
+
+    assert found == [enrichment.Candidate(third, 13, 0)]

@@ -22,7 +22,7 @@ async def read_page(
 ) -> Page:
     """A page of users, by keyset when ``after`` is given, else by offset."""
     # One more than asked for tells whether there is a next page.
-    rows = await database.rows(list_users(wanted, limit=limit + 1, offset=offset, after=after))
+    rows = await database.rows(*list_users(wanted, limit=limit + 1, offset=offset, after=after))
     bodies = [row[1] for row in rows[:limit]]
     if len(rows) <= limit:
         return Page(bodies, None)

@@ -50,14 +50,14 @@ async def list_(
     if page.next_query is not None:
         headers["Link"] = f'</users?{page.next_query}>; rel="next"'
     if count:
-        headers["X-Total-Count"] = str((await database.rows(count_users(wanted)))[0][0])
+        headers["X-Total-Count"] = str((await database.rows(*count_users(wanted)))[0][0])
     return Response(f"[{','.join(page.bodies)}]", media_type="application/json", headers=headers)
 
 
 @router.get("/{user_id}", summary="Get a user", response_model=UserOut, responses=NOT_FOUND)
 async def get(database: DatabaseDep, user_id: UserId) -> Response:
     """One user with their address and masked card."""
-    rows = await database.rows(get_user(user_id))
+    rows = await database.rows(*get_user(user_id))
     if not rows:
         raise HTTPException(404, f"There is no user {user_id}.")
     return Response(rows[0][1], media_type="application/json")

@@ -70,8 +70,9 @@ def lock(connection: Connection, user_ids: Collection[int]) -> set[int]:
 
 
 def write(connection: Connection, lacking: Lacking, records: Mapping[int, AddressRecord | CardRecord]) -> Counts:
-    """Links each record to its user (by user id)."""
-    rows = [(user_id, *lacking.values(record)) for user_id, record in sorted(records.items())]
+    """Links each record to its user (by user id). Users that were deleted since are left out."""
+    present = lock(connection, records.keys())
+    rows = [(user_id, *lacking.values(records[user_id])) for user_id in sorted(present)]
     return upsert(connection, lacking.model.__table__, ("user_id", *lacking.names), rows)
 
 

@@ -1,23 +1,11 @@
 """The one upsert builder: a whole page or batch in one statement that leaves unchanged rows alone."""
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Dialect,
-    FromClause,
-    String,
-    Table,
-    Text,
-    bindparam,
-    column,
-    func,
-    or_,
-    select,
-    values,
-)
+from sqlalchemy import Connection, Dialect, FromClause, String, Table, Text, bindparam, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeEngine
@@ -43,7 +31,7 @@ def upsert(connection: Connection, table: Table, names: Names, rows: Rows) -> Co
         arrays = dict(zip(names, map(list, zip(*unique, strict=True)), strict=True))
         result = connection.exec_driver_sql(_sql_with_arrays(connection.dialect, table, names), arrays)
     else:
-        result = connection.execute(_upsert(sqlite, table, names, _as_values(table, names, unique)))
+        result = connection.execute(_with_json(table, names), {"rows": json.dumps(unique)})
     is_new = result.scalars().all()
     inserted = sum(is_new)
     return Counts(inserted=inserted, updated=len(is_new) - inserted, unchanged=len(unique) - len(is_new))
@@ -69,9 +57,12 @@ def _sent_as(column_type: TypeEngine[Any]) -> TypeEngine[Any]:
     return Text() if isinstance(column_type, String) else column_type
 
 
-def _as_values(table: Table, names: Names, rows: Rows) -> FromClause:
-    columns = (column(name, table.c[name].type) for name in names)
-    return values(*columns, name="given").data(list(rows)).cte("given")
+@cache
+def _with_json(table: Table, names: Names) -> ReturningInsert[Any]:
+    """The statement over one JSON document, for SQLite, which has no arrays."""
+    row = func.json_each(bindparam("rows")).table_valued("value")
+    columns = (func.json_extract(row.c.value, f"$[{index}]").label(name) for index, name in enumerate(names))
+    return _upsert(sqlite, table, names, select(*columns).cte("given"))
 
 
 def _upsert(dialect: Any, table: Table, names: Names, given: FromClause) -> ReturningInsert[Any]:

@@ -2,9 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache, lru_cache
 from operator import attrgetter
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Executable,
+    Select,
+    bindparam,
+    false,
+    func,
+    literal_column,
+    select,
+    true,
+)
 
 from app.models import Address, CreditCard, User
 from app.queries.json_rendering import as_text, json_object, json_time
@@ -48,32 +61,70 @@ _BODY = json_object(
 )
 
 
+_ESCAPE = "/"
 _NAMES = tuple(field.name for field in fields(UserRecord))
 _values = attrgetter(*_NAMES)
 
 
-def list_users(wanted: UserFilter, *, limit: int, offset: int = 0, after: int | None = None) -> Select[tuple[int, str]]:
+class Query(NamedTuple):
+    """A statement and what it is executed with.
+
+    A statement is built once for each form that a question can take: building one, and finding its text in
+    SQLAlchemy's cache, costs more than executing it.
+    """
+
+    statement: Executable
+    parameters: dict[str, Any]
+
+
+def list_users(wanted: UserFilter, *, limit: int, offset: int = 0, after: int | None = None) -> Query:
     """(id, JSON) of the wanted users in the order of their ids: after a user's id, or from an offset on."""
-    ids = _filtered(select(User.id), wanted).order_by(User.id).limit(limit)
-    ids = ids.offset(offset) if after is None else ids.where(User.id > after)
-    page = ids.subquery()
-    return _rendered().join(page, page.c.id == User.id).order_by(User.id)
+    parameters: dict[str, Any] = _search_parameters(wanted)
+    if after is not None:
+        parameters["after"] = after
+    elif offset:
+        parameters["offset"] = offset
+    return Query(_page(wanted.has_address, wanted.has_card, frozenset(parameters), limit), parameters)
 
 
-def get_user(user_id: int) -> Select[tuple[int, str]]:
+def get_user(user_id: int) -> Query:
     """(id, JSON) of one user."""
-    return _rendered().where(User.id == user_id)
+    return Query(_one(), {"user_id": user_id})
 
 
-def count_users(wanted: UserFilter) -> Select[tuple[int]]:
+def count_users(wanted: UserFilter) -> Query:
     """How many users are wanted; costs a scan of an index."""
-    return _filtered(select(func.count(User.id)), wanted)
+    parameters = _search_parameters(wanted)
+    return Query(_count(wanted.has_address, wanted.has_card, bool(parameters)), parameters)
 
 
 def upsert_users(connection: Connection, users: Sequence[UserRecord]) -> Counts:
     """Writes the users that are new or have changed."""
     rows = [(*_values(user), _search_text(user)) for user in users]
     return upsert(connection, User.__table__, (*_NAMES, "search_text"), rows)
+
+
+@lru_cache(maxsize=1_024)
+def _page(has_address: bool | None, has_card: bool | None, parameters: frozenset[str], limit: int) -> Executable:
+    ids = _filtered(select(User.id), has_address, has_card, searching="q" in parameters).order_by(User.id)
+    # Written out, since a plan for any limit at all would reckon with a tenth of the table.
+    ids = ids.limit(literal_column(str(limit)))
+    if "after" in parameters:
+        ids = ids.where(User.id > bindparam("after", type_=BigInteger))
+    if "offset" in parameters:
+        ids = ids.offset(bindparam("offset", type_=BigInteger))
+    page = ids.subquery()
+    return _rendered().join(page, page.c.id == User.id).order_by(User.id)
+
+
+@cache
+def _one() -> Executable:
+    return _rendered().where(User.id == bindparam("user_id", type_=BigInteger))
+
+
+@cache
+def _count(has_address: bool | None, has_card: bool | None, searching: bool) -> Executable:
+    return _filtered(select(func.count(User.id)), has_address, has_card, searching=searching)
 
 
 def _rendered() -> Select[tuple[int, str]]:
@@ -84,14 +135,24 @@ def _rendered() -> Select[tuple[int, str]]:
     )
 
 
-def _filtered(statement: Select[tuple[int]], wanted: UserFilter) -> Select[tuple[int]]:
-    if wanted.has_address is not None:
-        statement = statement.where(User.has_address == wanted.has_address)
-    if wanted.has_card is not None:
-        statement = statement.where(User.has_card == wanted.has_card)
-    if wanted.q:
-        statement = statement.where(User.search_text.contains(wanted.q.casefold(), autoescape=True))
+def _filtered(
+    statement: Select[tuple[int]], has_address: bool | None, has_card: bool | None, *, searching: bool
+) -> Select[tuple[int]]:
+    for column, value in ((User.has_address, has_address), (User.has_card, has_card)):
+        if value is not None:
+            statement = statement.where(column == (true() if value else false()))
+    if searching:
+        statement = statement.where(User.search_text.like(bindparam("q"), escape=_ESCAPE))
     return statement
+
+
+def _search_parameters(wanted: UserFilter) -> dict[str, Any]:
+    if not wanted.q:
+        return {}
+    pattern = wanted.q.casefold()
+    for special in (_ESCAPE, "%", "_"):
+        pattern = pattern.replace(special, _ESCAPE + special)
+    return {"q": f"%{pattern}%"}
 
 
 def _search_text(user: UserRecord) -> str:

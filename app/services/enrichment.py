@@ -112,9 +112,10 @@ def _ask(lookup: Lookup, external_ids: list[int], seconds: float, last_attempt: 
 def _write(
     lacking: queries.Lacking, asked: dict[int, queries.Candidate], answers: Answers, connection: Connection
 ) -> Counts:
-    present = queries.lock(connection, [candidate.user_id for candidate in asked.values()])
+    if answers.missing or answers.bad:
+        # Those that are written and those that are put off, all in one order.
+        queries.lock(connection, [candidate.user_id for candidate in asked.values()])
     records = {asked[external_id].user_id: record for external_id, record in answers.records.items()}
-    records = {user_id: record for user_id, record in records.items() if user_id in present}
     counts = queries.write(connection, lacking, records)
     by_checks: dict[int, list[int]] = {}
     for external_id in [*answers.missing, *answers.bad]:
