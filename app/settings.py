@@ -140,13 +140,13 @@ class Settings(BaseSettings):
                 f"they are {self.chunk_seconds:g}, {self.task_soft_time_limit_seconds}, {self.task_time_limit_seconds}"
             )
         # The lease is renewed when something is written. Until then a source may use up the chunk's time and two more
-        # answers, each of which may wait for its connection, its first byte and its last.
-        answer = self.provider_connect_timeout_seconds + 2 * self.provider_timeout_seconds
+        # answers, each of which may wait for its connection first.
+        answer = self.provider_connect_timeout_seconds + self.provider_timeout_seconds
         slowest = self.chunk_seconds + 2 * answer
         if slowest > self.chunk_lease_seconds:
             raise ValueError(
-                "CHUNK_LEASE_SECONDS must be at least CHUNK_SECONDS + 2 x PROVIDER_CONNECT_TIMEOUT_SECONDS + "
-                f"4 x PROVIDER_TIMEOUT_SECONDS, or slow answers cost the lease: {slowest:g}, and it is "
+                "CHUNK_LEASE_SECONDS must be at least CHUNK_SECONDS + 2 x (PROVIDER_CONNECT_TIMEOUT_SECONDS + "
+                f"PROVIDER_TIMEOUT_SECONDS), or slow answers cost the lease: {slowest:g}, and it is "
                 f"{self.chunk_lease_seconds}"
             )
         return self

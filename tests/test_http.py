@@ -512,3 +512,22 @@ def test_the_credentials_of_an_address_out_of_reach_are_in_no_error(http: HttpCl
     error = failure(http, f"http://reader:hunter2@127.0.0.1:{port}/users")
 
     assert "hunter2" not in everything_about(error)
+
+
+def test_a_redirect_to_an_address_that_is_none_is_no_outage(http: HttpClient, source: FakeSource) -> None:
+    source.answer(b"", status=302, headers={"Location": "http://exa mple.org:x/"})
+
+    error = failure(http, source.url)
+
+    assert type(error) is ProviderError
+    assert str(error).endswith("redirects to an address that is none")
+
+
+def test_redirects_do_not_start_the_deadline_anew(http: HttpClient, source: FakeSource) -> None:
+    source.answer(b"", status=302, headers={"Location": "/again"}, wait_seconds=TIMEOUT_SECONDS * 0.8)
+
+    with at_most(TIMEOUT_SECONDS + LENIENCE_SECONDS):
+        error = failure(http, source.url)
+
+    assert isinstance(error, ProviderUnavailable)
+    assert len(source.requests) == 2

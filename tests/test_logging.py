@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,61 @@ def test_an_exception_is_part_of_its_line_and_redacted(capsys: pytest.CaptureFix
     assert "ValueError" in line["exc_info"]
     assert SECRET not in json.dumps(line)
     assert line["message"] == "it failed at amqp://***@rabbitmq//"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Authorization: Bearer {SECRET}",
+        f'sent "bearer {SECRET}", got 401',
+        f"redis://:{SECRET}@redis/0",
+        f"two: amqp://a:{SECRET}@x// and https://b:{SECRET}@y/users",
+        f"postgresql+psycopg://user:{SECRET}@{SECRET}@db/name",
+    ],
+)
+def test_secrets_are_redacted_wherever_they_stand(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    logger = configure()
+    logger.info(text)
+    logger.info("with arguments: %s", text)
+    logger.info("beside", extra={"note": text})
+    try:
+        try:
+            raise ConnectionError(text)
+        except ConnectionError as cause:
+            raise RuntimeError("outer") from cause
+    except RuntimeError:
+        logger.exception("chained")
+
+    printed = capsys.readouterr().err
+    assert SECRET not in printed
+    assert "***" in printed
+    assert [json.loads(line)["level"] for line in printed.splitlines()] == ["INFO", "INFO", "INFO", "ERROR"]
+
+
+@pytest.mark.parametrize("message", ['quotes " and \\', "tab\tand\r\nbreaks", "Ольга 😀", "", "100 %", "\x00\x1b[31m"])
+def test_any_message_is_one_line_and_comes_back_whole(capsys: pytest.CaptureFixture[str], message: str) -> None:
+    configure().warning(message)
+
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert json.loads(printed)["message"] == message
+
+
+def test_warnings_and_what_libraries_log_are_lines_too(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    names = ["uvicorn", "uvicorn.error", "uvicorn.access", "celery", "celery.task", "celery.worker.job", "sqlalchemy"]
+    for name in names:
+        logging.getLogger(name).warning("hello")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+
+    *told, warned = lines(capsys)
+    assert [line["logger"] for line in told] == names
+    assert (warned["logger"], warned["level"]) == ("py.warnings", "WARNING")
+    assert "DeprecationWarning: old" in warned["message"]
 
 
 def test_ids_are_on_every_line_inside(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,13 @@
 """Which runs beat starts, and when."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.records import Job
+from app.errors import BrokerUnavailable
+from app.records import ChunkMessage, Job
 from app.services import runs
 from app.services.ticks import Ticks
 from tests.conftest import LocalWorker
@@ -109,3 +112,47 @@ def test_a_run_started_by_hand_is_no_tick(worker: LocalWorker) -> None:
     Ticks(worker.context).start_due(NOON + timedelta(minutes=1))
 
     assert started(worker)[1:] == ["12:00"]
+
+
+def test_each_job_keeps_its_own_schedule(make_worker: Callable[..., LocalWorker]) -> None:
+    worker = make_worker(USERS_SCHEDULE_CRON="0 * * * *", ENRICH_ADDR_CRON="*/20 * * * *", ENRICH_CC_CRON="5 13 * * *")
+    ticks = Ticks(worker.context)
+    for minute in range(0, 70, 5):
+        ticks.start_due(NOON + timedelta(minutes=minute))
+        end_all(worker)
+
+    assert started(worker) == ["12:00", "13:00"]
+    assert started(worker, Job.ENRICH_MISSING_ADDRESSES) == ["12:00", "12:20", "12:40", "13:00"]
+    assert started(worker, Job.ENRICH_MISSING_CARDS) == ["12:00", "13:05"]
+
+
+def test_a_job_that_only_failed_is_due_when_beat_starts_again(worker: LocalWorker) -> None:
+    Ticks(worker.context).start_due(NOON)
+    end_all(worker, "failed")
+
+    Ticks(worker.context).start_due(NOON + timedelta(minutes=3))
+
+    assert started(worker) == ["12:00", "12:03"]
+
+
+def test_a_tick_is_noted_while_the_broker_is_away(worker: LocalWorker) -> None:
+    def refuse(_: ChunkMessage) -> None:
+        raise BrokerUnavailable("the broker is away")
+
+    Ticks(replace(worker.context, publish=refuse)).start_due(NOON)
+
+    assert worker.rows("SELECT task, trigger, status FROM runs ORDER BY id") == [
+        {"task": job, "trigger": "beat", "status": "queued"} for job in Job
+    ]
+
+
+def test_a_tick_of_an_enrichment_asks_for_the_usual_batch(make_worker: Callable[..., LocalWorker]) -> None:
+    worker = make_worker(ENRICH_BATCH_SIZE=7)
+
+    Ticks(worker.context).start_due(NOON)
+
+    assert worker.rows("SELECT task, batch_size FROM runs ORDER BY id") == [
+        {"task": Job.SYNC_USERS, "batch_size": None},
+        {"task": Job.ENRICH_MISSING_ADDRESSES, "batch_size": 7},
+        {"task": Job.ENRICH_MISSING_CARDS, "batch_size": 7},
+    ]

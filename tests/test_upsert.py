@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 
 from app.queries import enrichment
 from app.queries.enrichment import ADDRESSES, CARDS, Lacking
@@ -168,6 +169,22 @@ def test_any_text_is_kept_as_it_is(mirror: Mirror, text: str) -> None:
     assert mirror.counts == Counts(unchanged=1)
 
 
+@pytest.mark.parametrize("text", ["12", "1e5", "true", "null", '"quoted"', "[1]", "{}", "\u2028"])
+def test_text_that_looks_like_something_else_stays_text(mirror: Mirror, text: str) -> None:
+    mirror.add(UserRecord(1, text, phone=text))
+
+    assert mirror.rows("SELECT name, phone FROM users") == [{"name": text, "phone": text}]
+    mirror.add(UserRecord(1, text, phone=text))
+    assert mirror.counts == Counts(unchanged=1)
+
+
+def test_text_that_no_database_can_hold_is_refused_and_not_spoiled(mirror: Mirror) -> None:
+    with pytest.raises((ValueError, DBAPIError)):
+        mirror.add(UserRecord(1, "half a \ud800 character"))
+
+    assert mirror.rows("SELECT name FROM users") == []
+
+
 def test_users_that_come_together_get_their_ids_in_the_order_of_the_source(mirror: Mirror) -> None:
     mirror.add(UserRecord(30, "c"), UserRecord(10, "a"), UserRecord(20, "b"))
 
@@ -271,6 +288,46 @@ def test_a_user_who_was_deleted_meanwhile_is_left_out(
     assert mirror.rows(f"SELECT user_id FROM {table}") == [{"user_id": user_id}]
 
 
+def test_a_row_of_nothing_but_nulls_and_one_of_all_values_are_written_alike(mirror: Mirror) -> None:
+    first, second = mirror.add(EMILY, UserRecord(2, "Olga"))
+
+    assert write(mirror, ADDRESSES, {first: AddressRecord()}) == Counts(inserted=1)
+    assert write(mirror, ADDRESSES, {first: AddressRecord(), second: HOME}) == Counts(inserted=1, unchanged=1)
+
+    assert mirror.rows("SELECT city, lat, lng FROM addresses ORDER BY user_id") == [
+        {"city": None, "lat": None, "lng": None},
+        {"city": "Lyon", "lat": 45.76, "lng": 4.84},
+    ]
+
+
+def test_a_second_card_replaces_the_first(mirror: Mirror) -> None:
+    [user_id] = mirror.add(EMILY)
+    write(mirror, CARDS, {user_id: VISA})
+
+    assert write(mirror, CARDS, {user_id: CardRecord("2222")}) == Counts(updated=1)
+
+    assert mirror.rows("SELECT last4, brand, exp_year FROM credit_cards") == [
+        {"last4": "2222", "brand": None, "exp_year": None}
+    ]
+
+
+@pytest.mark.parametrize("number", [0.1 + 0.2, 5.0, -77.16213, 1e-300])
+def test_a_coordinate_that_comes_again_is_unchanged(mirror: Mirror, number: float) -> None:
+    [user_id] = mirror.add(EMILY)
+    write(mirror, ADDRESSES, {user_id: AddressRecord(lat=number)})
+
+    assert write(mirror, ADDRESSES, {user_id: AddressRecord(lat=number)}) == Counts(unchanged=1)
+
+    assert mirror.rows("SELECT lat FROM addresses") == [{"lat": number}]
+
+
+def test_only_users_that_are_still_there_are_locked(mirror: Mirror) -> None:
+    [user_id] = mirror.add(EMILY)
+
+    with mirror.database.transaction() as connection:
+        assert enrichment.lock(connection, [user_id, user_id + 1, user_id + 2]) == {user_id}
+
+
 # Who is picked
 
 
@@ -281,6 +338,16 @@ def test_only_users_that_lack_the_row_are_picked(mirror: Mirror, lacking: Lackin
 
     assert picked(mirror, lacking) == [first, third]
     assert picked(mirror, lacking, limit=1) == [first]
+
+
+def test_users_whose_row_is_deleted_are_picked_again(mirror: Mirror) -> None:
+    first, second = mirror.add(EMILY, UserRecord(2, "Olga"))
+    write(mirror, ADDRESSES, {first: HOME})
+    assert picked(mirror, ADDRESSES) == [second]
+
+    mirror.execute("DELETE FROM addresses")
+
+    assert picked(mirror, ADDRESSES) == [first, second]
 
 
 def test_what_is_known_of_addresses_says_nothing_about_cards(mirror: Mirror) -> None:

@@ -12,7 +12,7 @@ import requests
 from pydantic_core import from_json
 from requests import exceptions
 from requests.utils import get_environ_proxies
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, LocationParseError
 
 from app.errors import ProviderError, ProviderNotFound, ProviderRefused, ProviderUnavailable
 from app.providers.deadline import DeadlineAdapter, finish
@@ -31,7 +31,7 @@ Params = dict[str, str | int]
 class HttpClient:
     """Reads JSON. Making one connects to nothing; a child process does not share its parent's connections.
 
-    timeout_seconds bounds the whole answer, not only the wait for its next byte.
+    timeout_seconds bounds the whole answer, redirects included, not only the wait for its next byte.
     """
 
     def __init__(
@@ -50,24 +50,26 @@ class HttpClient:
         that it stands for: those quote what was received, which may be card numbers and passwords.
         """
         where = redact(url)
-        deadline = time.monotonic() + sum(self._timeout)
+        deadline = time.monotonic() + self._timeout[1]
         failure: ProviderError
         try:
-            response = self._get(url, where, params)
+            response = self._get(url, where, params, deadline)
             try:
                 _check_status(response, where)
-                return _parse(self._read(response, where), response.headers.get("Content-Type", ""), where)
+                return _parse(self._read(response, where, deadline), response.headers.get("Content-Type", ""), where)
             finally:
                 finish(response.raw)
                 response.close()
         except ProviderError:
             raise
+        except (exceptions.InvalidURL, LocationParseError, UnicodeError):
+            failure = ProviderError(f"{where} redirects to an address that is none")
         except (exceptions.SSLError, exceptions.InvalidSchema) as error:
             failure = ProviderError(f"{where} cannot be read: {_innermost(error)}")
         except exceptions.Timeout:
             failure = ProviderUnavailable(f"{where} did not answer within {self._timeout[1]:g} s")
         except (exceptions.RequestException, HTTPError, OSError) as error:
-            late = time.monotonic() > deadline - self._timeout[0]
+            late = time.monotonic() > deadline
             problem = (
                 f"did not answer within {self._timeout[1]:g} s" if late else f"is out of reach: {_innermost(error)}"
             )
@@ -76,12 +78,18 @@ class HttpClient:
             failure = ProviderError(f"{where} redirects to an address that is none")
         raise failure
 
-    def _get(self, url: str, where: str, params: Params | None) -> requests.Response:
+    def _get(self, url: str, where: str, params: Params | None, deadline: float) -> requests.Response:
         """The answer with its body unread, after some redirects, whose bodies are not read at all."""
         session = self._open_session()
         for _ in range(1 + _MAX_REDIRECTS):
+            left = max(deadline - time.monotonic(), 0.001)
             response = session.get(
-                url, params=params, timeout=self._timeout, stream=True, allow_redirects=False, proxies=_proxies(url)
+                url,
+                params=params,
+                timeout=(self._timeout[0], left),
+                stream=True,
+                allow_redirects=False,
+                proxies=_proxies(url),
             )
             if not response.is_redirect:
                 return response
@@ -102,8 +110,7 @@ class HttpClient:
             self._session, self._pid = session, os.getpid()
         return self._session
 
-    def _read(self, response: requests.Response, where: str) -> bytes:
-        deadline = time.monotonic() + self._timeout[1]
+    def _read(self, response: requests.Response, where: str, deadline: float) -> bytes:
         parts: list[bytes] = []
         size = 0
         # read1 returns what has come; read would wait for all of it, however slowly it drips.
