@@ -68,6 +68,7 @@ class Server:
 
 def _serve(container: DockerContainer, *ports: int, ready: Callable[[Server], bool]) -> Iterator[Server]:
     container.with_exposed_ports(*ports)
+    container.with_kwargs(labels={"synergyway.checkout": str(PROJECT)})
     with container:
         mapped = {port: int(container.get_exposed_port(port)) for port in ports}
         server = Server(container, container.get_container_host_ip(), mapped)
