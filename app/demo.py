@@ -30,6 +30,9 @@ _BEAT = (*_CELERY, "beat")
 
 def run(port: int) -> int:
     """Runs until Ctrl-C (exit code 0) or until a part ends by itself (1)."""
+    sample_port = _free_port()
+    _set_defaults(f"http://127.0.0.1:{sample_port}/users")
+    settings_or_exit()
     _FOLDER.mkdir(exist_ok=True)
     with (_FOLDER / "lock").open("w") as lock:
         try:
@@ -37,9 +40,7 @@ def run(port: int) -> int:
         except OSError:
             _refuse("SynergyWay runs in this folder already: stop it first, or use a second clone.")
         _check_port(port)
-        sample_port = _free_port()
-        _set_defaults(f"http://127.0.0.1:{sample_port}/users")
-        settings_or_exit()
+        _make_broker()
         return _Roles().run(port, sample_port)
 
 
@@ -55,6 +56,9 @@ def _set_defaults(sample_url: str) -> None:
     }
     for name, value in embedded.items():
         os.environ.setdefault(name, value)
+
+
+def _make_broker() -> None:
     broker = Path(os.environ["FILESYSTEM_BROKER_DIR"])
     for folder in ("queue", "control"):
         (broker / folder).mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ def upsert(connection: Connection, table: Table, names: Names, rows: Rows) -> Co
         arrays = dict(zip(names, map(list, zip(*unique, strict=True)), strict=True))
         result = connection.exec_driver_sql(_sql_with_arrays(connection.dialect, table, names), arrays)
     else:
-        result = connection.execute(_with_json(table, names), {"rows": json.dumps(unique)})
+        result = connection.execute(_with_json(table, names), {"rows": json.dumps(unique, ensure_ascii=False)})
     is_new = result.scalars().all()
     inserted = sum(is_new)
     return Counts(inserted=inserted, updated=len(is_new) - inserted, unchanged=len(unique) - len(is_new))
