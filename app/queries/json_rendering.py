@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, Text, case, cast, literal
+from sqlalchemy import ColumnElement, String, Text, case, cast, literal_column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -44,10 +44,15 @@ def _time_on_sqlite(element: _JsonTime, compiler: SQLCompiler, **kw: Any) -> str
 
 def json_object(members: dict[str, Column], *, unless_null: Column | None = None) -> ColumnElement[str]:
     """A JSON object of the members; JSON's null where ``unless_null`` is NULL."""
-    built = _JsonObject(
-        *(part for name, value in members.items() for part in (literal(name, literal_execute=True), value))
-    )
+    built = _JsonObject(*(part for name, value in members.items() for part in (constant(name), value)))
     return built if unless_null is None else case((unless_null.is_not(None), built))
+
+
+def constant(text: str) -> ColumnElement[str]:
+    """A text of our own, written out in the statement: as a parameter it would be handled anew at each execution."""
+    if not text.isascii() or {"'", "%", ":", "\\"} & set(text):
+        raise ValueError(f"{text!r} would have to be quoted")
+    return literal_column(f"'{text}'", String)
 
 
 def json_time(column: InstrumentedAttribute[datetime]) -> ColumnElement[str]:

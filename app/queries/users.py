@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from app.models import Address, CreditCard, User
-from app.queries.json_rendering import as_text, json_object, json_time
+from app.queries.json_rendering import as_text, constant, json_object, json_time
 from app.queries.upsert import upsert
 from app.records import Counts, UserRecord
 from app.utils.masking import MASK
@@ -52,7 +52,7 @@ _BODY = json_object(
         ),
         "credit_card": json_object(
             {
-                "number": MASK + CreditCard.last4,
+                "number": constant(MASK) + CreditCard.last4,
                 **{name: getattr(CreditCard, name) for name in ("last4", "brand", "exp_month", "exp_year")},
             },
             unless_null=CreditCard.user_id,
