@@ -19,7 +19,8 @@ until curl --fail --silent "$url/users?limit=100&has_address=true&has_card=true"
   sleep 0.5
 done
 [ "$(curl --fail --silent "$url/healthz")" = '{"status":"ok"}' ] || fail "/healthz"
-curl --fail --silent "$url/users/ui" | grep -qF '**** **** ****' || fail "no masked card on the page"
+page=$(curl --fail --silent "$url/users/ui")
+grep -qF '**** **** ****' <<<"$page" || fail "no masked card on the page"
 
 run=$(roles | head -n 1)
 children=$(pgrep --parent "$run")
