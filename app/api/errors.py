@@ -7,12 +7,10 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
 
 from app.schemas import ErrorOut
-
-DATABASE_DOWN = (OperationalError, InterfaceError, PoolTimeout)
+from app.services.retries import DATABASE_DOWN
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorOut, "description": "There is no such user."}}
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -41,8 +41,3 @@ def now() -> ColumnElement[datetime]:
 def now_plus(seconds: float | ColumnElement[int]) -> ColumnElement[datetime]:
     """The database's time so many seconds from now."""
     return _NowPlus(seconds)
-
-
-def read(connection: Connection) -> datetime:
-    """What the database's clock says."""
-    return connection.execute(select(now())).scalar_one()

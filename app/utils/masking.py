@@ -20,11 +20,6 @@ def last_four(number: object) -> str:
     return digits[-4:]
 
 
-def masked(last4: str) -> str:
-    """How a card number is shown: ``**** **** **** 1234``."""
-    return MASK + last4
-
-
 def redact(text: str) -> str:
     """The text with the credentials of URLs and bearer tokens replaced by ``***``."""
     return _BEARER.sub(r"\g<scheme>***", _URL_CREDENTIALS.sub(r"\g<scheme>***@", text))
