@@ -1,13 +1,17 @@
 """The Celery application: queues, reliability, beat's schedule. ``celery -A app.celery_app.celery``."""
 
+import time
 from typing import Any
 
 from celery import Celery
 from celery.schedules import crontab
+from celery.signals import after_task_publish, before_task_publish
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
 from kombu.pools import producers
+from opentelemetry.trace import SpanKind
 
+from app import tracing
 from app.errors import BrokerUnavailable
 from app.records import ChunkMessage, Job
 from app.services.context import Context, open_context
@@ -58,11 +62,17 @@ def publish(message: ChunkMessage) -> None:
     connection = celery.connection_for_write(
         connect_timeout=_PUBLISH_SECONDS, transport_options=_PUBLISH_OPTIONS.get(_scheme(settings), {})
     )
+    headers: dict[str, Any] = {}
     try:
-        with producers[connection].acquire(block=True, timeout=_PUBLISH_SECONDS) as producer:
+        with (
+            tracing.span(f"publish {message.job}", SpanKind.PRODUCER, synergyway__chunk_id=message.chunk_id),
+            producers[connection].acquire(block=True, timeout=_PUBLISH_SECONDS) as producer,
+        ):
+            tracing.add_headers(headers, message.trace_id)
             celery.send_task(
                 TASKS[message.job],
                 kwargs={"chunk_id": message.chunk_id},
+                headers=headers,
                 # rpc:// would declare a reply queue, which can block for ever while the broker is down.
                 ignore_result=True,
                 producer=producer,
@@ -70,6 +80,20 @@ def publish(message: ChunkMessage) -> None:
             )
     except (*connection.connection_errors, *connection.channel_errors, KombuError, OSError) as error:
         raise BrokerUnavailable(f"the broker did not take the message: {error}") from error
+
+
+@before_task_publish.connect(weak=False)
+def stamp(headers: dict[str, Any], **_: Any) -> None:
+    """For the time that the message waits, and for retries, which Celery publishes itself."""
+    headers["published_at"] = time.time()
+    if not headers.get("traceparent"):
+        tracing.add_headers(headers)
+
+
+@after_task_publish.connect(weak=False)
+def count_sent(sender: str, **_: Any) -> None:
+    # The routing key of a delayed message is another one each time.
+    celery.context.metrics.sent.labels(sender, JOBS_QUEUE.name).inc()
 
 
 def _scheme(settings: Settings) -> str:

@@ -3,15 +3,25 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, literal, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 CONNECT_TIMEOUT_SECONDS = 5
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """Connections that are lent out just now, and how many may be at once."""
+
+    in_use: int
+    size: int
 
 
 class Database:
@@ -47,6 +57,9 @@ class Database:
         """A connection for reads, which takes no write lock on SQLite."""
         with self.engine.connect().execution_options(read_only=True) as connection:
             yield connection
+
+    def pool_use(self) -> PoolUse:
+        return _pool_use(self.engine)
 
     def dispose(self) -> None:
         if self._engine is not None and self._pid == os.getpid():
@@ -85,8 +98,18 @@ class AsyncDatabase:
         """Raises one of SQLAlchemy's errors, or OSError, when the database is out of reach."""
         await self._rows(select(literal(1)))
 
+    def pool_use(self) -> PoolUse:
+        return _pool_use(self.engine.sync_engine)
+
     async def dispose(self) -> None:
         await self.engine.dispose()
+
+
+def _pool_use(engine: Engine) -> PoolUse:
+    # SQLite in memory has one connection and no pool.
+    return (
+        PoolUse(engine.pool.checkedout(), engine.pool.size()) if isinstance(engine.pool, QueuePool) else PoolUse(0, 1)
+    )
 
 
 def _options(url: URL, pool_size: int) -> dict[str, Any]:
