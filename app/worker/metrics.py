@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import WorkerLostError
 from billiard.process import current_process
 from celery import current_app
@@ -87,6 +88,8 @@ class MeasuredRequest(Request):
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
         lost = isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt)
         if lost and not isinstance(error, Terminated):
             _here.tasks.failed.labels(self.task_name, WorkerLostError.__name__).inc()

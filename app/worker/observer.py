@@ -15,7 +15,7 @@ from app.tracing import set_up_tracing, trace_database
 from app.worker.bootsteps import DEAD_QUEUE
 from app.worker.queues import Queues
 
-_INTERVAL_SECONDS = 15
+_INTERVAL_SECONDS = 10
 
 logger = logging.getLogger(__name__)
 
