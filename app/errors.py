@@ -3,6 +3,7 @@
 SynergyWayError
 ├── ConfigurationError        a setting or an argument is wrong: correct it
 ├── BrokerUnavailable         the message broker did not take a message
+├── DatabaseUnavailable       the database did not answer a read of the API
 ├── LeaseLost                 another worker has taken the chunk over: this one stops
 ├── Abandoned                 workers died of a chunk once too often
 └── ProviderError             the source refused, or answered what cannot be used: asking again is no help
@@ -24,6 +25,10 @@ class ConfigurationError(SynergyWayError):
 
 class BrokerUnavailable(SynergyWayError):
     """The message broker is out of reach or did not confirm a message."""
+
+
+class DatabaseUnavailable(SynergyWayError):
+    """The database is out of reach, or all connections to it are taken for too long."""
 
 
 class LeaseLost(SynergyWayError):

@@ -11,19 +11,20 @@ from fastapi.staticfiles import StaticFiles
 from app import __version__
 from app.api import routes_health, routes_ui, routes_users
 from app.api.errors import add_error_handlers
-from app.db import AsyncDatabase
+from app.async_db import async_database
 from app.logging_config import configure_logging
 from app.settings import Settings, settings_or_exit
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application, which connects to its database at the first request."""
-    database = AsyncDatabase(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+    database = async_database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await database.open()
         yield
-        await database.dispose()
+        await database.close()
 
     app = FastAPI(
         title="SynergyWay",
@@ -34,9 +35,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.database = database
     add_error_handlers(app)
-    app.include_router(routes_health.router)
     app.include_router(routes_ui.router)  # before /users/{user_id}, which would take "ui" for an id
     app.include_router(routes_users.router)
+    app.include_router(routes_health.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.add_api_route("/", lambda: RedirectResponse("/users/ui"), include_in_schema=False)
     return app

@@ -96,6 +96,35 @@ class ErrorOut(BaseModel):
     detail: str = Field(description="A sentence for a person.")
 
 
+class ProblemOut(BaseModel):
+    """What is wrong with one part of a request."""
+
+    model_config = ConfigDict(
+        title="Problem",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "greater_than_equal",
+                    "loc": ["query", "limit"],
+                    "msg": "Input should be greater than or equal to 1",
+                }
+            ]
+        },
+    )
+
+    type: str = Field(description="The kind of fault.")
+    loc: list[str | int] = Field(description="Where it is: query, path, header or body, then the name.")
+    msg: str = Field(description="A sentence for a person.")
+
+
+class BadInputOut(BaseModel):
+    """Why a request was not understood."""
+
+    model_config = ConfigDict(title="BadInput")
+
+    detail: list[ProblemOut] = Field(description="Every fault that was found.")
+
+
 class HealthOut(BaseModel):
     """The process answers."""
 

@@ -7,12 +7,14 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError
 
-from app.schemas import ErrorOut
-from app.services.retries import DATABASE_DOWN
+from app.errors import DatabaseUnavailable
+from app.schemas import BadInputOut, ErrorOut
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorOut, "description": "There is no such user."}}
+BAD_INPUT: dict[int | str, dict[str, Any]] = {
+    422: {"model": BadInputOut, "description": "A parameter is wrong; the answer names it."}
+}
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorOut, "description": "The database is out of reach."}
 }
@@ -22,8 +24,7 @@ logger = logging.getLogger(__name__)
 
 def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _answer_bad_input)
-    for error_class in (*DATABASE_DOWN, DBAPIError):
-        app.add_exception_handler(error_class, _answer_database_down)
+    app.add_exception_handler(DatabaseUnavailable, _answer_database_down)
 
 
 def bad_query(field: str, message: str, value: object) -> RequestValidationError:
@@ -39,8 +40,6 @@ async def _answer_bad_input(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_database_down(_: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, DBAPIError) and not (isinstance(error, DATABASE_DOWN) or error.connection_invalidated):
-        raise error
     logger.error("the database is out of reach: %s", error)
     return JSONResponse(
         {"detail": "The database is out of reach. Try again in a moment."},

@@ -6,8 +6,9 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from fastapi.templating import Jinja2Templates
 
-from app.api.deps import After, DatabaseDep, FilterDep, Limit, SettingsDep
+from app.api.deps import DatabaseDep, KeysetQuery, SettingsDep
 from app.api.paging import read_page
+from app.api.query_models import read_query
 from app.queries.enrichment import ADDRESSES, CARDS, count_up_to
 from app.settings import Settings
 
@@ -26,23 +27,17 @@ _templates = Jinja2Templates(Path(__file__).parent.parent / "templates")
 
 
 @router.get("/ui")
-async def show_users(
-    request: Request,
-    database: DatabaseDep,
-    settings: SettingsDep,
-    wanted: FilterDep,
-    limit: Limit = 20,
-    after: After = None,
-) -> Response:
+async def show_users(request: Request, database: DatabaseDep, settings: SettingsDep) -> Response:
     """Users in a table, with filters and pages."""
-    page = await read_page(request, database, wanted, limit=limit, offset=0, after=after or 0)
+    query = read_query(KeysetQuery, request)
+    page = await read_page(request, database, query.model_copy(update={"after": query.after or 0}))
     shown = {
         "users": [json.loads(body) for body in page.bodies],
         "next_query": page.next_query,
         "first_query": request.url.remove_query_params("after").query,
-        "is_first": not after,
-        "wanted": wanted,
-        "limit": limit,
+        "is_first": not query.after,
+        "wanted": query.wanted,
+        "limit": query.limit,
         "slow": await _slow_backlogs(database, settings),
     }
     return _templates.TemplateResponse(request, "users.html", shown, headers=_HEADERS)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -85,6 +85,7 @@ def postpone(connection: Connection, lacking: Lacking, user_ids: Collection[int]
     )
 
 
+@lru_cache(maxsize=64)
 def count_up_to(lacking: Lacking, limit: int) -> Select[tuple[int]]:
     """How many users lack the row, counted no further than ``limit``."""
     return select(func.count()).select_from(select(User.id).where(~lacking.has).limit(limit).subquery())
