@@ -103,7 +103,7 @@ def create_celery(settings: Settings) -> SynergyWay:
     """The application, which has connected to nothing yet."""
     app = SynergyWay(
         "synergyway",
-        broker=settings.celery_broker_url.get_secret_value(),
+        broker=settings.broker_url,
         backend=settings.celery_result_backend.get_secret_value(),
         include=["app.worker.signals", "app.tasks.users", "app.tasks.addresses", "app.tasks.credit_cards"],
     )

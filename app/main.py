@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from app import __version__
 from app.api import routes_health, routes_ui, routes_users
+from app.api.draining import Draining
 from app.api.errors import add_error_handlers
 from app.async_db import async_database
 from app.logging_config import configure_logging
@@ -34,6 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.database = database
+    app.add_middleware(Draining)
     add_error_handlers(app)
     app.include_router(routes_ui.router)  # before /users/{user_id}, which would take "ui" for an id
     app.include_router(routes_users.router)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NoReturn
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(10, ge=1, le=100)
 
     celery_broker_url: Annotated[SecretStr, _address(BROKER_SCHEMES)] = SecretStr("amqp://guest:guest@rabbitmq:5672//")
+    # For deployments that have them apart from the address: put into it when it has none.
+    celery_broker_username: str | None = Field(None, min_length=1)
+    celery_broker_password: SecretStr | None = Field(None, min_length=1)
     celery_result_backend: Annotated[SecretStr, _address(BACKEND_SCHEMES)] = SecretStr("rpc://")
     filesystem_broker_dir: str = Field("var/broker", min_length=1)
 
@@ -132,6 +135,17 @@ class Settings(BaseSettings):
     runs_keep_days: int = Field(30, ge=1)
     heartbeat_file: str = Field("/tmp/synergyway-heartbeat", min_length=1)  # noqa: S108  # a worker's /tmp is its own
 
+    @property
+    def broker_url(self) -> str:
+        """The broker's address with user and password, percent-encoded."""
+        url = self.celery_broker_url.get_secret_value()
+        parts = urlsplit(url)
+        if "@" in parts.netloc or self.celery_broker_password is None:
+            return url
+        password = quote(self.celery_broker_password.get_secret_value(), safe="")
+        user = f"{quote(self.celery_broker_username or '', safe='')}:{password}"
+        return parts._replace(netloc=f"{user}@{parts.netloc}").geturl()
+
     @model_validator(mode="after")
     def _limits_agree(self) -> "Settings":
         if not self.chunk_seconds < self.task_soft_time_limit_seconds < self.task_time_limit_seconds:
@@ -152,7 +166,7 @@ class Settings(BaseSettings):
         return self
 
 
-_ADDRESSES = frozenset(name for name in Settings.model_fields if name.endswith(("_url", "_backend")))
+_ADDRESSES = frozenset(name for name in Settings.model_fields if name.endswith(("_url", "_backend", "_password")))
 _EXAMPLES = {
     "app_env": "local",
     "log_level": "INFO",

@@ -1,4 +1,4 @@
-"""Our own jobs through the functions that Celery calls; what they publish is done one after another, in this process."""
+"""Our own jobs through the functions that Celery calls; what they publish is done here, one after another."""
 
 from collections import deque
 from dataclasses import replace
