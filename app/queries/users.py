@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from app.models import Address, CreditCard, User
 from app.queries.json_rendering import as_text, constant, json_object, json_time
+from app.queries.query import Query
 from app.queries.upsert import upsert
 from app.records import Counts, UserRecord
 from app.utils.masking import MASK
@@ -64,17 +65,6 @@ _BODY = json_object(
 _ESCAPE = "/"
 _NAMES = tuple(field.name for field in fields(UserRecord))
 _values = attrgetter(*_NAMES)
-
-
-class Query(NamedTuple):
-    """A statement and what it is executed with.
-
-    A statement is built once for each form that a question can take: building one, and finding its text in
-    SQLAlchemy's cache, costs more than executing it.
-    """
-
-    statement: Executable
-    parameters: dict[str, Any]
 
 
 def list_users(wanted: UserFilter, *, limit: int, offset: int = 0, after: int | None = None) -> Query:
