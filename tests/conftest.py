@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -111,6 +112,13 @@ def make_settings(database_url: str, source: FakeSource) -> Callable[..., Settin
         )
 
     return make
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 class LocalWorker:

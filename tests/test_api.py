@@ -35,12 +35,6 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
-@pytest.fixture
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def postgresql_at(port: int) -> str:
     return f"postgresql://somebody:geheim@127.0.0.1:{port}/anything"
 
