@@ -31,6 +31,11 @@ def bad_query(field: str, message: str, value: object) -> RequestValidationError
     return RequestValidationError([{"type": "value_error", "loc": ("query", field), "msg": message, "input": value}])
 
 
+def is_database_down(error: BaseException) -> bool:
+    """Whether the error says that the database is out of reach, and not that a statement is wrong."""
+    return isinstance(error, DATABASE_DOWN) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+
+
 async def _answer_bad_input(_: Request, error: Exception) -> JSONResponse:
     found = error.errors() if isinstance(error, RequestValidationError) else []
     # Without the input: it may hold what JSON cannot, and the client knows it.
@@ -39,7 +44,7 @@ async def _answer_bad_input(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_database_down(_: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, DBAPIError) and not (isinstance(error, DATABASE_DOWN) or error.connection_invalidated):
+    if not is_database_down(error):
         raise error
     logger.error("the database is out of reach: %s", error)
     return JSONResponse(
