@@ -67,6 +67,7 @@ class UserOut(BaseModel):
                     "company_name": "Dooley, Kozey and Cronin",
                     "created_at": "2026-11-23T10:00:00.123456+00:00",
                     "updated_at": "2026-11-23T10:00:00.123456+00:00",
+                    "removed_at": None,
                     "address": _ADDRESS,
                     "credit_card": _CARD,
                 }
@@ -83,7 +84,10 @@ class UserOut(BaseModel):
     website: str | None = Field(description="Website, as the source gives it.")
     company_name: str | None = Field(description="The company that the user works for.")
     created_at: datetime = Field(description="When the user was first seen, in UTC.")
-    updated_at: datetime = Field(description="When one of the values above last changed, in UTC.")
+    updated_at: datetime = Field(description="When one of the values above, or the next one, last changed, in UTC.")
+    removed_at: datetime | None = Field(
+        description="When a complete sync first missed the user, in UTC; null while the source has them."
+    )
     address: AddressOut | None = Field(description="The address; null while none is known.")
     credit_card: CreditCardOut | None = Field(description="The credit card; null while none is known.")
 

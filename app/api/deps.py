@@ -1,12 +1,14 @@
 """What routes ask for: the database, the settings, checked parameters."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.db import AsyncDatabase
+from app.queries.run_history import RunFilter
 from app.queries.users import UserFilter
+from app.records import Job, Status
 from app.settings import Settings
 
 _LARGEST = 2**63 - 1
@@ -36,29 +38,48 @@ async def get_settings(request: Request) -> Settings:
     return settings
 
 
-Tristate = Annotated[bool | None, BeforeValidator(_none_if_blank)]
+T = TypeVar("T")
+Blank = Annotated[T | None, BeforeValidator(_none_if_blank)]
+Tristate = Blank[bool]
 
 
 async def get_filter(
     has_address: Annotated[Tristate, Query(description="Only users with (true) or without (false) an address.")] = None,
     has_card: Annotated[Tristate, Query(description="Only users with (true) or without (false) a card.")] = None,
+    removed: Annotated[
+        Tristate, Query(description="Only users that the source no longer has (true) or still has (false).")
+    ] = None,
     q: Annotated[
         str | None,
         Query(description="Only users with this text in name, username or email.", max_length=100),
         AfterValidator(lambda text: None if text is None else _plain(text)),
     ] = None,
 ) -> UserFilter:
-    return UserFilter(has_address, has_card, q)
+    return UserFilter(has_address, has_card, q, removed)
+
+
+async def get_run_filter(
+    task: Annotated[Blank[Job], Query(description="Only runs of this job.")] = None,
+    status: Annotated[Blank[Status], Query(description="Only runs in this state.")] = None,
+) -> RunFilter:
+    return RunFilter(task, status)
 
 
 DatabaseDep = Annotated[AsyncDatabase, Depends(get_database)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 FilterDep = Annotated[UserFilter, Depends(get_filter)]
-Limit = Annotated[int, Query(ge=1, le=100, description="Users a page.")]
+RunFilterDep = Annotated[RunFilter, Depends(get_run_filter)]
+Limit = Annotated[int, Query(ge=1, le=100, description="How many a page.")]
 Offset = Annotated[int, Query(ge=0, le=_LARGEST, description="Users to leave out; `after` is the cheaper way.")]
 After = Annotated[
     Annotated[int, Field(ge=0, le=_LARGEST)] | None,
     BeforeValidator(_none_if_blank),
     Query(description="Only users with a greater id: paging at the same cost however deep."),
 ]
+Before = Annotated[
+    Annotated[int, Field(ge=1, le=_LARGEST)] | None,
+    BeforeValidator(_none_if_blank),
+    Query(description="Only runs with a smaller id: the ones before."),
+]
+RunId = Annotated[int, Path(ge=1, le=_LARGEST, description="The id of the run.")]
 UserId = Annotated[int, Path(ge=1, le=_LARGEST, description="Our own id of the user.")]

@@ -29,11 +29,15 @@ from app.utils.masking import MASK
 
 @dataclass(frozen=True, slots=True)
 class UserFilter:
-    """Which users are wanted; None means any. ``q`` is looked for in name, username and email, whatever the case."""
+    """Which users are wanted; None means any. ``q`` is looked for in name, username and email, whatever the case.
+
+    removed: whether the source no longer has them.
+    """
 
     has_address: bool | None = None
     has_card: bool | None = None
     q: str | None = None
+    removed: bool | None = None
 
 
 _BODY = json_object(
@@ -44,6 +48,7 @@ _BODY = json_object(
         },
         "created_at": json_time(User.created_at),
         "updated_at": json_time(User.updated_at),
+        "removed_at": json_time(User.removed_at),
         "address": json_object(
             {
                 name: getattr(Address, name)
@@ -62,6 +67,8 @@ _BODY = json_object(
 )
 
 
+Flags = tuple[bool | None, bool | None, bool | None]
+
 _ESCAPE = "/"
 _NAMES = tuple(field.name for field in fields(UserRecord))
 _values = attrgetter(*_NAMES)
@@ -74,7 +81,7 @@ def list_users(wanted: UserFilter, *, limit: int, offset: int = 0, after: int | 
         parameters["after"] = after
     elif offset:
         parameters["offset"] = offset
-    return Query(_page(wanted.has_address, wanted.has_card, frozenset(parameters), limit), parameters)
+    return Query(_page(_flags(wanted), frozenset(parameters), limit), parameters)
 
 
 def get_user(user_id: int) -> Query:
@@ -85,7 +92,7 @@ def get_user(user_id: int) -> Query:
 def count_users(wanted: UserFilter) -> Query:
     """How many users are wanted; costs a scan of an index."""
     parameters = _search_parameters(wanted)
-    return Query(_count(wanted.has_address, wanted.has_card, bool(parameters)), parameters)
+    return Query(_count(_flags(wanted), bool(parameters)), parameters)
 
 
 def upsert_users(connection: Connection, users: Sequence[UserRecord]) -> Counts:
@@ -95,8 +102,8 @@ def upsert_users(connection: Connection, users: Sequence[UserRecord]) -> Counts:
 
 
 @lru_cache(maxsize=1_024)
-def _page(has_address: bool | None, has_card: bool | None, parameters: frozenset[str], limit: int) -> Executable:
-    ids = _filtered(select(User.id), has_address, has_card, searching="q" in parameters).order_by(User.id)
+def _page(flags: Flags, parameters: frozenset[str], limit: int) -> Executable:
+    ids = _filtered(select(User.id), flags, searching="q" in parameters).order_by(User.id)
     # Written out, since a plan for any limit at all would reckon with a tenth of the table.
     ids = ids.limit(literal_column(str(limit)))
     if "after" in parameters:
@@ -113,8 +120,8 @@ def _one() -> Executable:
 
 
 @cache
-def _count(has_address: bool | None, has_card: bool | None, searching: bool) -> Executable:
-    return _filtered(select(func.count(User.id)), has_address, has_card, searching=searching)
+def _count(flags: Flags, searching: bool) -> Executable:
+    return _filtered(select(func.count(User.id)), flags, searching=searching)
 
 
 def _rendered() -> Select[tuple[int, str]]:
@@ -125,12 +132,17 @@ def _rendered() -> Select[tuple[int, str]]:
     )
 
 
-def _filtered(
-    statement: Select[tuple[int]], has_address: bool | None, has_card: bool | None, *, searching: bool
-) -> Select[tuple[int]]:
+def _flags(wanted: UserFilter) -> Flags:
+    return wanted.has_address, wanted.has_card, wanted.removed
+
+
+def _filtered(statement: Select[tuple[int]], flags: Flags, *, searching: bool) -> Select[tuple[int]]:
+    has_address, has_card, removed = flags
     for column, value in ((User.has_address, has_address), (User.has_card, has_card)):
         if value is not None:
             statement = statement.where(column == (true() if value else false()))
+    if removed is not None:
+        statement = statement.where(User.removed_at.is_not(None) if removed else User.removed_at.is_(None))
     if searching:
         statement = statement.where(User.search_text.like(bindparam("q"), escape=_ESCAPE))
     return statement
