@@ -208,14 +208,17 @@ def mirror(database: Database) -> Mirror:
 
 @pytest.fixture
 def open_client(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Any]]:
-    """Makes a client of the API, whose failures are answers; variables in capitals override settings."""
+    """Makes a client of the API, whose failures are answers; variables in capitals override settings.
+
+    context: what runs are started with; a worker's own puts them into its queue.
+    """
     from fastapi.testclient import TestClient  # here, since app.main sets up the logs of the whole process
 
     from app.main import create_app
 
     with ExitStack() as opened:
-        yield lambda **variables: opened.enter_context(
-            TestClient(create_app(make_settings(**variables)), raise_server_exceptions=False)
+        yield lambda context=None, **variables: opened.enter_context(
+            TestClient(create_app(make_settings(**variables), context), raise_server_exceptions=False)
         )
 
 

@@ -31,8 +31,8 @@ def check_token(request: Request) -> None:
     if settings.api_token is None:
         raise HTTPException(
             403,
-            "Starting runs over HTTP is switched off. To enable it, set API_TOKEN to a secret of at least 16 characters, "
-            "for example one that `openssl rand -hex 32` prints, and restart the api.",
+            "Starting runs over HTTP is switched off. To enable it, set API_TOKEN to a secret of at least 16 "
+            "characters, for example one that `openssl rand -hex 32` prints, and restart the api.",
         )
     scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
     if scheme.lower() != "bearer" or not token:

@@ -5,6 +5,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from app.api.starting import Starter
 from app.db import AsyncDatabase
 from app.queries.run_history import RunFilter
 from app.queries.users import UserFilter
@@ -40,6 +41,13 @@ async def get_settings(request: Request) -> Settings:
 
 T = TypeVar("T")
 Blank = Annotated[T | None, BeforeValidator(_none_if_blank)]
+
+
+async def get_starter(request: Request) -> Starter:
+    starter: Starter = request.app.state.starter
+    return starter
+
+
 Tristate = Blank[bool]
 
 
@@ -66,6 +74,7 @@ async def get_run_filter(
 
 
 DatabaseDep = Annotated[AsyncDatabase, Depends(get_database)]
+StarterDep = Annotated[Starter, Depends(get_starter)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 FilterDep = Annotated[UserFilter, Depends(get_filter)]
 RunFilterDep = Annotated[RunFilter, Depends(get_run_filter)]

@@ -40,6 +40,17 @@ def find_message(connection: Connection, message_id: str) -> int | None:
     return connection.execute(select(Run.id).where(Run.message_id == message_id)).scalar_one_or_none()
 
 
+def find_key(connection: Connection, key: str) -> tuple[int, str | None] | None:
+    """The run that a request with this idempotency key started, and what it asked for."""
+    statement = select(Run.id, Run.idempotency_fingerprint).where(Run.idempotency_key == key)
+    return connection.execute(statement).tuples().one_or_none()
+
+
+def forget_key(connection: Connection, run_id: int) -> None:
+    """Lets the run's idempotency key be used again."""
+    connection.execute(update(Run).where(Run.id == run_id).values(idempotency_key=None))
+
+
 def find_open(connection: Connection, job: Job) -> int | None:
     """The open run of a job, locked, so that it cannot end before the caller has noted what it blocks."""
     opened = select(Run.id).where(Run.task == job, Run.status.in_(OPEN)).with_for_update()
