@@ -171,6 +171,14 @@ def worker(make_worker: Callable[..., LocalWorker]) -> LocalWorker:
     return make_worker()
 
 
+@pytest.fixture
+def synced(worker: LocalWorker, source: FakeSource, sample: Callable[[int], DummyJsonLike]) -> LocalWorker:
+    """A worker that has mirrored three users: a sync, and the two runs that fill in what they lack."""
+    source.respond = sample(3)
+    worker.call(Job.SYNC_USERS)
+    return worker
+
+
 class Mirror:
     """Writes users as the jobs do, without a source."""
 
