@@ -120,6 +120,11 @@ def end_if_done(connection: Connection, run_id: int) -> FinishedRun | None:
     return FinishedRun(run_id, Job(ended.task), Trigger(ended.trigger), ended.batch_size, counts, failure)
 
 
+def note_removals(connection: Connection, run_id: int, removed: int, note: str | None) -> None:
+    """Notes how many users a sync has marked as removed, or why it has marked none."""
+    connection.execute(update(Run).where(Run.id == run_id).values(removed=removed, note=note))
+
+
 def open_without_open_chunks(connection: Connection) -> list[int]:
     """Runs that a worker left open when it died between its last chunk and the run's end."""
     chunk = exists().where(RunChunk.run_id == Run.id, RunChunk.status.in_(OPEN))

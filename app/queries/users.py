@@ -96,9 +96,9 @@ def count_users(wanted: UserFilter) -> Query:
 
 
 def upsert_users(connection: Connection, users: Sequence[UserRecord]) -> Counts:
-    """Writes the users that are new or have changed."""
-    rows = [(*_values(user), _search_text(user)) for user in users]
-    return upsert(connection, User.__table__, (*_NAMES, "search_text"), rows)
+    """Writes the users that are new or have changed, or are back after having been marked as removed."""
+    rows = [(*_values(user), _search_text(user), None) for user in users]
+    return upsert(connection, User.__table__, (*_NAMES, "search_text", "removed_at"), rows)
 
 
 @lru_cache(maxsize=1_024)

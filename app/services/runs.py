@@ -11,6 +11,7 @@ from app.queries import chunks as chunk_queries
 from app.queries import runs as queries
 from app.records import ChunkMessage, Failure, FinishedRun, Job, Status, Trigger
 from app.services.context import Context
+from app.services.removals import settle
 
 MOST_ROWS = 100_000
 _TRIES = 3
@@ -66,6 +67,8 @@ def end_run_if_done(connection: Connection, context: Context, run_id: int) -> li
         logger.info("run %d of %s succeeded: %s", run_id, finished.job, counts)
     else:
         logger.error("run %d of %s failed: %s (%s)", run_id, finished.job, finished.failure.message, counts)
+    if finished.job == Job.SYNC_USERS:
+        settle(connection, finished)
     return _follow_up(connection, context, finished)
 
 
