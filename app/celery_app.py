@@ -1,5 +1,6 @@
 """The Celery application: queues, reliability, beat's schedule. ``celery -A app.celery_app.celery``."""
 
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -37,14 +38,6 @@ JOBS_QUEUE = Queue(
 
 
 _PUBLISH_SECONDS = 2
-# Without these a broker that is paused or short of memory blocks the publisher for as long as that lasts. What was
-# given up on may be delivered all the same: a chunk that is published twice is done once.
-_PUBLISH_OPTIONS = {
-    "amqp": {"read_timeout": _PUBLISH_SECONDS, "write_timeout": _PUBLISH_SECONDS},
-    "amqps": {"read_timeout": _PUBLISH_SECONDS, "write_timeout": _PUBLISH_SECONDS},
-    "redis": {"socket_timeout": _PUBLISH_SECONDS, "socket_connect_timeout": _PUBLISH_SECONDS},
-    "rediss": {"socket_timeout": _PUBLISH_SECONDS, "socket_connect_timeout": _PUBLISH_SECONDS},
-}
 
 
 class SynergyWay(Celery):
@@ -53,14 +46,17 @@ class SynergyWay(Celery):
     context: Context
 
 
-def publish(message: ChunkMessage) -> None:
-    """Puts a chunk into the queue. Raises BrokerUnavailable, within seconds: the reaper publishes what was not."""
-    connection = celery.connection_for_write(
-        connect_timeout=_PUBLISH_SECONDS, transport_options=_PUBLISH_OPTIONS.get(_scheme(settings), {})
-    )
+def publish(app: SynergyWay, seconds: float, message: ChunkMessage) -> None:
+    """Puts a chunk into the queue. Raises BrokerUnavailable; ``seconds`` is the wait for the broker at each step.
+
+    Without such limits a broker that is paused or short of memory blocks the publisher for as long as that lasts. What
+    was given up on may be delivered all the same: a chunk that is published twice is done once.
+    """
+    timeouts = _socket_timeouts(app.context.settings, seconds)
+    connection = app.connection_for_write(connect_timeout=seconds, transport_options=timeouts)
     try:
-        with producers[connection].acquire(block=True, timeout=_PUBLISH_SECONDS) as producer:
-            celery.send_task(
+        with producers[connection].acquire(block=True, timeout=seconds) as producer:
+            app.send_task(
                 TASKS[message.job],
                 kwargs={"chunk_id": message.chunk_id},
                 # rpc:// would declare a reply queue, which can block for ever while the broker is down.
@@ -70,6 +66,14 @@ def publish(message: ChunkMessage) -> None:
             )
     except (*connection.connection_errors, *connection.channel_errors, KombuError, OSError) as error:
         raise BrokerUnavailable(f"the broker did not take the message: {error}") from error
+
+
+def _socket_timeouts(settings: Settings, seconds: float) -> dict[str, float]:
+    if _scheme(settings) in ("amqp", "amqps"):
+        return {"read_timeout": seconds, "write_timeout": seconds}
+    if _scheme(settings) in ("redis", "rediss"):
+        return {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    return {}
 
 
 def _scheme(settings: Settings) -> str:
@@ -99,8 +103,8 @@ def _crontab(cron: Cron) -> crontab:
     return crontab(minute, hour, day_of_week, day_of_month, month_of_year)
 
 
-def create_celery(settings: Settings) -> SynergyWay:
-    """The application, which has connected to nothing yet."""
+def create_celery(settings: Settings, publish_seconds: float = _PUBLISH_SECONDS) -> SynergyWay:
+    """The application, which has connected to nothing yet. publish_seconds: see publish."""
     app = SynergyWay(
         "synergyway",
         broker=settings.broker_url,
@@ -141,7 +145,7 @@ def create_celery(settings: Settings) -> SynergyWay:
             for job, cron in schedules(settings).items()
         },
     )
-    app.context = open_context(settings, publish)
+    app.context = open_context(settings, partial(publish, app, publish_seconds))
     return app
 
 

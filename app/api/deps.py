@@ -1,12 +1,15 @@
 """What routes ask for: the database, the settings, checked parameters."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
+from app.api.starting import Starter
 from app.async_db import AsyncDatabase
+from app.queries.run_history import RunFilter
 from app.queries.users import UserFilter
+from app.records import Job, Status
 from app.settings import Settings
 
 _LARGEST = 2**63 - 1
@@ -38,30 +41,57 @@ async def get_settings(request: Request) -> Settings:
     return settings
 
 
+T = TypeVar("T")
+Blank = Annotated[T | None, BeforeValidator(_none_if_blank)]
+
+
+async def get_starter(request: Request) -> Starter:
+    starter: Starter = request.app.state.starter
+    return starter
+
+
+async def get_run_filter(
+    task: Annotated[Blank[Job], Query(description="Only runs of this job.")] = None,
+    status: Annotated[Blank[Status], Query(description="Only runs in this state.")] = None,
+) -> RunFilter:
+    return RunFilter(task, status)
+
+
 DatabaseDep = Annotated[AsyncDatabase, Depends(get_database)]
+StarterDep = Annotated[Starter, Depends(get_starter)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
+RunFilterDep = Annotated[RunFilter, Depends(get_run_filter)]
+Limit = Annotated[int, Query(ge=1, le=100, description="How many a page.")]
+Before = Annotated[
+    Annotated[int, Field(ge=1, le=_LARGEST)] | None,
+    BeforeValidator(_none_if_blank),
+    Query(description="Only runs with a smaller id: the ones before."),
+]
+RunId = Annotated[int, Path(ge=1, le=_LARGEST, description="The id of the run.")]
 UserId = Annotated[int, Path(ge=1, le=_LARGEST, description="Our own id of the user.")]
 
-_Tristate = Annotated[bool | None, BeforeValidator(_none_if_blank)]
 _Position = Annotated[int, Field(ge=0, le=_LARGEST)]
 
 
 class KeysetQuery(BaseModel):
     """Which users, and the page of them behind an id."""
 
-    has_address: _Tristate = Field(None, description="Only users with (true) or without (false) an address.")
-    has_card: _Tristate = Field(None, description="Only users with (true) or without (false) a card.")
+    has_address: Blank[bool] = Field(None, description="Only users with (true) or without (false) an address.")
+    has_card: Blank[bool] = Field(None, description="Only users with (true) or without (false) a card.")
+    removed: Blank[bool] = Field(
+        None, description="Only users that the source no longer has (true) or still has (false)."
+    )
     q: Annotated[str | None, AfterValidator(_plain)] = Field(
         None, description="Only users with this text in name, username or email.", max_length=100
     )
     limit: int = Field(20, ge=1, le=100, description="Users a page.")
-    after: Annotated[_Position | None, BeforeValidator(_none_if_blank)] = Field(
+    after: Blank[_Position] = Field(
         None, description="Only users with a greater id: paging at the same cost however deep."
     )
 
     @property
     def wanted(self) -> UserFilter:
-        return UserFilter(self.has_address, self.has_card, self.q)
+        return UserFilter(self.has_address, self.has_card, self.q, self.removed)
 
 
 class PageQuery(KeysetQuery):

@@ -5,13 +5,13 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from app.api.deps import DatabaseDep, PageQuery, UserId
-from app.api.errors import BAD_INPUT, NOT_FOUND, UNAVAILABLE, bad_query
+from app.api.errors import INVALID, NOT_FOUND, UNAVAILABLE, bad_query
 from app.api.paging import read_page
 from app.api.query_models import documented, read_query
 from app.queries.users import count_users, get_user
 from app.schemas import UserOut
 
-router = APIRouter(prefix="/users", tags=["users"], responses=BAD_INPUT | UNAVAILABLE)
+router = APIRouter(prefix="/users", tags=["users"], responses=INVALID | UNAVAILABLE)
 
 _PAGE: dict[int | str, dict[str, Any]] = {
     200: {

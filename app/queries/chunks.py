@@ -127,6 +127,13 @@ def end(connection: Connection, claim: Claim, status: Status, failure: Failure |
     )
 
 
+def give_up(connection: Connection, chunk_id: int, failure: Failure) -> bool:
+    """Fails a chunk that no worker has received; False when one has."""
+    waiting = and_(RunChunk.id == chunk_id, RunChunk.status == Status.QUEUED)
+    values = {"status": Status.FAILED, "finished_at": clock.now(), **_reason(failure)}
+    return connection.execute(update(RunChunk).where(waiting).values(values)).rowcount == 1
+
+
 def reap(connection: Connection) -> list[ChunkMessage]:
     """Chunks whose lease ran out, and queued ones that no worker received: to be published again by the caller.
 
