@@ -55,7 +55,10 @@ class Schema:
         if self._head in found:
             return Level.LEVEL, f"the database is at revision {self._head}, which this code works with"
         if ahead := ", ".join(sorted(found - self._known)):
-            return Level.AHEAD, f"the database is at revision {ahead}, ahead of this code, which goes up to {self._head}"
+            return (
+                Level.AHEAD,
+                f"the database is at revision {ahead}, ahead of this code, which goes up to {self._head}",
+            )
         at = f"at revision {', '.join(sorted(found))}" if found else "without tables"
         return Level.BEHIND, f"the database is {at} and this code needs {self._head}"
 
