@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import psycopg
+from opentelemetry.trace import SpanKind
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from sqlalchemy import Executable, literal, make_url, select
 from sqlalchemy.dialects import postgresql
@@ -13,7 +14,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.db import CONNECT_TIMEOUT_SECONDS, connect_arguments, engine_options, listen
+from app import tracing
+from app.db import CONNECT_TIMEOUT_SECONDS, PoolUse, connect_arguments, engine_options, listen, pool_use
 from app.errors import DatabaseUnavailable
 
 Row = Sequence[Any]
@@ -41,6 +43,10 @@ class AsyncDatabase(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Closes all connections."""
+
+    @abstractmethod
+    def pool_use(self) -> PoolUse:
+        """Connections that are lent out, and how many may be."""
 
     async def ping(self) -> None:
         """Raises DatabaseUnavailable when the database is out of reach."""
@@ -74,6 +80,10 @@ class _PostgreSql(AsyncDatabase):
     async def close(self) -> None:
         await self._pool.close()
 
+    def pool_use(self) -> PoolUse:
+        found = self._pool.get_stats()
+        return PoolUse(found["pool_size"] - found["pool_available"], self._pool.max_size)
+
     async def rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row]:
         sql, constants = _rendered(statement)
         values = {**constants, **parameters} if parameters else constants
@@ -91,7 +101,11 @@ class _PostgreSql(AsyncDatabase):
 
     async def _fetch(self, sql: str, values: Mapping[str, Any]) -> Sequence[Row]:
         async with self._pool.connection() as connection:
-            return await (await connection.execute(sql, values)).fetchall()
+            if not tracing.is_set_up():
+                return await (await connection.execute(sql, values)).fetchall()
+            # As SQLAlchemy's instrumentation tells what the jobs' statements are; values are parameters, and not in it.
+            with tracing.span("SELECT", SpanKind.CLIENT, db__system__name="postgresql", db__query__text=sql):
+                return await (await connection.execute(sql, values)).fetchall()
 
 
 class _Sqlite(AsyncDatabase):
@@ -104,10 +118,13 @@ class _Sqlite(AsyncDatabase):
         listen(self._engine.sync_engine)
 
     async def open(self) -> None:
-        pass
+        tracing.trace_database(self._engine.sync_engine)
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+    def pool_use(self) -> PoolUse:
+        return pool_use(self._engine.sync_engine)
 
     async def rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row]:
         try:

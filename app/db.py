@@ -3,13 +3,23 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import QueuePool
 
 CONNECT_TIMEOUT_SECONDS = 5
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """Connections that are lent out just now, and how many may be at once."""
+
+    in_use: int
+    size: int
 
 
 class Database:
@@ -46,9 +56,20 @@ class Database:
         with self.engine.connect().execution_options(read_only=True) as connection:
             yield connection
 
+    def pool_use(self) -> PoolUse:
+        return pool_use(self.engine)
+
     def dispose(self) -> None:
         if self._engine is not None and self._pid == os.getpid():
             self._engine.dispose()
+
+
+def pool_use(engine: Engine) -> PoolUse:
+    """How much of an engine's pool is lent out."""
+    # SQLite in memory has one connection and no pool.
+    return (
+        PoolUse(engine.pool.checkedout(), engine.pool.size()) if isinstance(engine.pool, QueuePool) else PoolUse(0, 1)
+    )
 
 
 def connect_arguments() -> dict[str, Any]:

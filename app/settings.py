@@ -152,6 +152,9 @@ class Settings(BaseSettings):
     runs_keep_days: int = Field(30, ge=1)
     heartbeat_file: str = Field("/tmp/synergyway-heartbeat", min_length=1)  # noqa: S108  # a worker's /tmp is its own
 
+    metrics_host: str = Field("0.0.0.0", min_length=1)  # noqa: S104  # whatever scrapes it comes from outside
+    metrics_port: int = Field(9100, ge=0, le=65_535)
+
     @property
     def broker_url(self) -> str:
         """The broker's address with user and password, percent-encoded."""
