@@ -92,7 +92,11 @@ def configure_logging(*, level: str, app_env: str, role: str) -> None:
             "formatters": {"lines": formatter},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines", "filters": ["ids"]}},
             "root": {"level": level, "handlers": ["stderr"]},
-            "loggers": {name: {"handlers": [], "propagate": True, "level": "NOTSET"} for name in libraries},
+            "loggers": {
+                **{name: {"handlers": [], "propagate": True, "level": "NOTSET"} for name in libraries},
+                # A line at INFO for each connection that is taken and returned.
+                "psycopg.pool": {"level": "WARNING"},
+            },
         }
     )
     logging.captureWarnings(True)

@@ -47,6 +47,7 @@ _COMPLAINING = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opente
 _provider: "TracerProvider | None" = None
 _tracer: Tracer = _NO_TRACER
 _instrumentor: "SQLAlchemyInstrumentor | None" = None
+_engines: "list[Engine]" = []
 
 
 def set_up_tracing(role: str) -> bool:
@@ -129,6 +130,7 @@ def stop_tracing() -> None:
     instrumentor, _instrumentor = _instrumentor, None
     if instrumentor is not None:
         instrumentor.uninstrument()
+        _engines.clear()
     if provider is not None:
         # The SDK's own limits do not hold while a collector accepts connections and says nothing.
         last = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
@@ -139,11 +141,16 @@ def stop_tracing() -> None:
 def trace_database(engine: "Engine") -> None:
     """Makes each statement of the engine a span. Values are parameters, and are in none of them."""
     global _instrumentor  # noqa: PLW0603
-    if _provider is not None:
-        from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor  # noqa: PLC0415
+    if _provider is None:
+        return
+    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor  # noqa: PLC0415
 
-        _instrumentor = SQLAlchemyInstrumentor()
-        _instrumentor.instrument(engine=engine, tracer_provider=_provider)
+    # It is set up once for all engines, so once more when another one comes.
+    if _instrumentor is not None:
+        _instrumentor.uninstrument()
+    _engines.append(engine)
+    _instrumentor = SQLAlchemyInstrumentor()
+    _instrumentor.instrument(engines=_engines, tracer_provider=_provider)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -115,6 +116,13 @@ def make_settings(database_url: str, source: FakeSource) -> Callable[..., Settin
     return make
 
 
+@pytest.fixture
+def closed_port() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
 class LocalWorker:
     """Does what a worker does with the queue's messages, one after another, in this process."""
 
@@ -167,6 +175,14 @@ def worker(make_worker: Callable[..., LocalWorker]) -> LocalWorker:
     return make_worker()
 
 
+@pytest.fixture
+def synced(worker: LocalWorker, source: FakeSource, sample: Callable[[int], DummyJsonLike]) -> LocalWorker:
+    """A worker that has mirrored three users: a sync, and the two runs that fill in what they lack."""
+    source.respond = sample(3)
+    worker.call(Job.SYNC_USERS)
+    return worker
+
+
 class Mirror:
     """Writes users as the jobs do, without a source."""
 
@@ -204,14 +220,17 @@ def mirror(database: Database) -> Mirror:
 
 @pytest.fixture
 def open_client(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Any]]:
-    """Makes a client of the API, whose failures are answers; variables in capitals override settings."""
+    """Makes a client of the API, whose failures are answers; variables in capitals override settings.
+
+    context: what runs are started with; a worker's own puts them into its queue.
+    """
     from fastapi.testclient import TestClient  # here, since app.main sets up the logs of the whole process
 
     from app.main import create_app
 
     with ExitStack() as opened:
-        yield lambda **variables: opened.enter_context(
-            TestClient(create_app(make_settings(**variables)), raise_server_exceptions=False)
+        yield lambda context=None, **variables: opened.enter_context(
+            TestClient(create_app(make_settings(**variables), context), raise_server_exceptions=False)
         )
 
 

@@ -2,10 +2,25 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Integer,
+    Update,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.models import Run, RunChunk
@@ -18,6 +33,7 @@ PATIENCE_SECONDS = 60
 # A message that was published with a delay may come a little early.
 _EARLY_SECONDS = 2
 _REAP_AT_ONCE = 100
+_COUNTS = tuple(field.name for field in fields(Counts))
 
 
 def insert_first(connection: Connection, run_id: int) -> int:
@@ -78,14 +94,10 @@ def advance(
 
     progress: whether the attempts count anew.
     """
-    return _update_held(
-        connection,
-        claim,
-        position=position,
-        attempt=0 if progress else RunChunk.attempt,
-        lease_until=clock.now_plus(lease_seconds),
-        **{name: getattr(RunChunk, name) + number for name, number in asdict(counts).items()},
-    )
+    held = {"chunk_id": claim.chunk_id, "token": claim.lease_token}
+    done = {f"more_{name}": number for name, number in asdict(counts).items()}
+    anew = {"at": position, "attempts": 0 if progress else None, "lease_seconds": lease_seconds}
+    return connection.execute(_advance(), {**held, **done, **anew}).rowcount == 1
 
 
 def release(connection: Connection, claim: Claim, delay_seconds: float, failure: Failure | None) -> bool:
@@ -113,6 +125,13 @@ def end(connection: Connection, claim: Claim, status: Status, failure: Failure |
         finished_at=clock.now(),
         **_reason(failure),
     )
+
+
+def give_up(connection: Connection, chunk_id: int, failure: Failure) -> bool:
+    """Fails a chunk that no worker has received; False when one has."""
+    waiting = and_(RunChunk.id == chunk_id, RunChunk.status == Status.QUEUED)
+    values = {"status": Status.FAILED, "finished_at": clock.now(), **_reason(failure)}
+    return connection.execute(update(RunChunk).where(waiting).values(values)).rowcount == 1
 
 
 def reap(connection: Connection) -> list[ChunkMessage]:
@@ -149,6 +168,24 @@ def _requeue(connection: Connection, lost: ColumnElement[bool], **values: Any) -
     wanted = select(Run.id, Run.task, Run.trace_id).where(Run.id.in_({row.run_id for row in requeued}))
     runs = {row.id: row for row in connection.execute(wanted)}
     return [ChunkMessage(Job(runs[row.run_id].task), row.id, runs[row.run_id].trace_id) for row in sorted(requeued)]
+
+
+@cache
+def _advance() -> Update:
+    """Built once, on the bare table: it is executed for every page, beside an upsert that costs little more."""
+    table = RunChunk.__table__
+    counts = {name: table.c[name] + bindparam(f"more_{name}", type_=Integer) for name in _COUNTS}
+    return (
+        update(table)
+        .where(table.c.id == bindparam("chunk_id"), table.c.lease_token == bindparam("token"))
+        .where(table.c.status == literal_column(f"'{Status.RUNNING}'"))
+        .values(
+            position=bindparam("at"),
+            attempt=func.coalesce(bindparam("attempts", type_=Integer), table.c.attempt),
+            lease_until=clock.now_plus(bindparam("lease_seconds", type_=Float)),
+            **counts,
+        )
+    )
 
 
 def _update_held(connection: Connection, claim: Claim, **values: Any) -> bool:

@@ -27,12 +27,12 @@ Sample = Callable[[int], DummyJsonLike]
 def test_migrations_go_up_and_down_and_up_again(empty_database: PostgresDatabase) -> None:
     tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
     migrate(empty_database.url)
-    assert empty_database.value(tables) == 6
+    assert empty_database.value(tables) == 7
     migrate(empty_database.url, "base")
     assert empty_database.value(tables) == 1  # Alembic's own
     assert empty_database.value("SELECT count(*) FROM pg_proc WHERE proname LIKE 'users\\_%'") == 0
     migrate(empty_database.url)
-    assert empty_database.value(tables) == 6
+    assert empty_database.value(tables) == 7
 
 
 def test_five_processes_may_migrate_at_once(empty_database: PostgresDatabase) -> None:
