@@ -40,6 +40,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         await database.open()
         yield
         await database.close()
+        app.state.starter.close()
         stop_tracing()
         if server is not None:
             server.close()

@@ -38,7 +38,7 @@ def test_requests_are_counted_by_method_route_and_status(open_client: Client, mi
     for path in ("/users", "/users?limit=5", "/users/1", "/users/2", "/users?limit=0", "/users/ui", "/healthz"):
         client.get(path)
     client.get("/", follow_redirects=False)
-    client.get("/static/users.css")
+    client.get("/static/page.css")
     client.get("/openapi.json")
     client.post("/users")
 

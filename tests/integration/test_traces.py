@@ -5,13 +5,18 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
+from fastapi.testclient import TestClient
 
+from app import tracing
+from app.records import UserRecord
 from app.sample_provider import user as sample_user
+from tests.conftest import Mirror
 from tests.fake_source import DummyJsonLike, FakeSource
 from tests.integration.conftest import Deployment, Role, eventually
 from tests.integration.test_brokers import SYNC, nothing_is_open
 from tests.integration.test_journey import Spoiler, secrets
 from tests.otlp import Collector, SeenSpan
+from tests.scrape import free_ports, scrape
 
 USERS = 40
 PASSWORD = "geheim-im-weg"
@@ -157,3 +162,60 @@ def test_a_dead_collector_slows_nothing_and_fills_no_log(
         assert len(about) <= 2 * 2, about
         assert about or fault == "is silent"
         assert not [line for line in about if line["level"] == "CRITICAL"]
+
+
+@on_rabbitmq
+def test_a_request_over_http_begins_the_trace_of_its_run(
+    deployment: Deployment,
+    source: FakeSource,
+    sample: Callable[[int], DummyJsonLike],
+    collector: Collector,
+    open_client: Callable[..., TestClient],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source.respond = sample(5)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    (port,) = free_ports(1)
+    worker = deployment.worker(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    token = "t" * 32
+    client = open_client(
+        API_TOKEN=token, METRICS_PORT=port, CELERY_BROKER_URL=deployment.environment["CELERY_BROKER_URL"]
+    )
+
+    answer = client.post("/runs", json={"task": "sync_users"}, headers={"Authorization": f"Bearer {token}"})
+
+    assert answer.status_code == 202
+    assert eventually(deployment.run_ended)["status"] == "succeeded"
+    eventually(lambda: nothing_is_open(deployment))
+    assert worker.stop() == 0
+    assert scrape(port).value("celery_task_sent_total", name=SYNC) == 1
+    tracing.stop_tracing()
+    (run,) = deployment.pg.rows("SELECT trace_id FROM runs WHERE task = 'sync_users'")
+    trace = collector.trace(run["trace_id"])
+    (request,) = (span for span in trace if not span.parent_id)
+    assert (request.service, request.name) == ("synergyway-api", "POST /runs")
+    under = below(trace, request)
+    assert len(under) == len(trace) - 1
+    assert {span.name for span in under} >= {"publish sync_users", "run sync_users", "GET"}
+    statements = [str(span.attributes.get("db.query.text")) for span in under]
+    assert any("INSERT INTO runs" in statement for statement in statements)
+    assert any("INSERT INTO users" in statement for statement in statements)
+    assert not any(token.encode() in body for body in collector.bodies)
+
+
+def test_reads_of_the_api_are_statements_without_values(
+    open_client: Callable[..., TestClient], mirror: Mirror, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    mirror.add(UserRecord(4_711, "Ada", email="ada@example.com"))
+    client = open_client()
+
+    assert len(client.get("/users?q=ada@example&limit=5").json()) == 1
+    client.get("/readyz")
+
+    tracing.stop_tracing()
+    request, statement = sorted(collector.spans, key=lambda span: span.kind, reverse=True)
+    assert (request.name, statement.name, statement.parent_id) == ("GET /users", "SELECT", request.span_id)
+    assert statement.attributes["db.system.name"] == "postgresql"
+    assert "FROM users" in statement.attributes["db.query.text"]
+    assert not any(b"ada@" in body for body in collector.bodies)
