@@ -21,7 +21,7 @@ LONG = "x" * 255
 
 @pytest.fixture
 def told(site: Site, source: FakeSource, sample: Sample) -> Site:
-    """Users with all that they can have, one that left, one with a long name; runs that succeeded, and one that failed."""
+    """Users with all that they can have, one that left, long and right-to-left names; runs that ended either way."""
     source.respond = sample(25)
     site.call(Job.SYNC_USERS)
     mirror = site.mirror
