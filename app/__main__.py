@@ -37,6 +37,16 @@ def wait_for_schema(context: click.Context, timeout: float) -> None:
     context.exit(schema.wait(_settings(context), timeout))
 
 
+@main.command()
+@click.option("--timeout", type=click.FloatRange(0), default=300, show_default=True, help="Seconds to wait at most.")
+@click.pass_context
+def migrate(context: click.Context, timeout: float) -> None:
+    """Wait for the database and bring its tables to this code's version; newer ones are left as they are."""
+    from app.cli import schema
+
+    context.exit(schema.migrate(_settings(context), timeout))
+
+
 def _settings(context: click.Context) -> Settings:
     try:
         return load_settings()

@@ -1,14 +1,18 @@
 """The Celery application: queues, reliability, beat's schedule. ``celery -A app.celery_app.celery``."""
 
+import time
 from functools import partial
 from typing import Any
 
 from celery import Celery
 from celery.schedules import crontab
+from celery.signals import after_task_publish, before_task_publish
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
 from kombu.pools import producers
+from opentelemetry.trace import SpanKind
 
+from app import tracing
 from app.errors import BrokerUnavailable
 from app.records import ChunkMessage, Job
 from app.services.context import Context, open_context
@@ -54,11 +58,17 @@ def publish(app: SynergyWay, seconds: float, message: ChunkMessage) -> None:
     """
     timeouts = _socket_timeouts(app.context.settings, seconds)
     connection = app.connection_for_write(connect_timeout=seconds, transport_options=timeouts)
+    headers: dict[str, Any] = {}
     try:
-        with producers[connection].acquire(block=True, timeout=seconds) as producer:
+        with (
+            tracing.span(f"publish {message.job}", SpanKind.PRODUCER, synergyway__chunk_id=message.chunk_id),
+            producers[connection].acquire(block=True, timeout=seconds) as producer,
+        ):
+            tracing.add_headers(headers, message.trace_id)
             app.send_task(
                 TASKS[message.job],
                 kwargs={"chunk_id": message.chunk_id},
+                headers=headers,
                 # rpc:// would declare a reply queue, which can block for ever while the broker is down.
                 ignore_result=True,
                 producer=producer,
@@ -74,6 +84,20 @@ def _socket_timeouts(settings: Settings, seconds: float) -> dict[str, float]:
     if _scheme(settings) in ("redis", "rediss"):
         return {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     return {}
+
+
+@before_task_publish.connect(weak=False)
+def stamp(headers: dict[str, Any], **_: Any) -> None:
+    """For the time that the message waits, and for retries, which Celery publishes itself."""
+    headers["published_at"] = time.time()
+    if not headers.get("traceparent"):
+        tracing.add_headers(headers)
+
+
+@after_task_publish.connect(weak=False)
+def count_sent(sender: str, **_: Any) -> None:
+    # The routing key of a delayed message is another one each time.
+    celery.context.metrics.sent.labels(sender, JOBS_QUEUE.name).inc()
 
 
 def _scheme(settings: Settings) -> str:
@@ -107,7 +131,7 @@ def create_celery(settings: Settings, publish_seconds: float = _PUBLISH_SECONDS)
     """The application, which has connected to nothing yet. publish_seconds: see publish."""
     app = SynergyWay(
         "synergyway",
-        broker=settings.celery_broker_url.get_secret_value(),
+        broker=settings.broker_url,
         backend=settings.celery_result_backend.get_secret_value(),
         include=["app.worker.signals", "app.tasks.users", "app.tasks.addresses", "app.tasks.credit_cards"],
     )

@@ -5,6 +5,7 @@ SynergyWayError
 ├── KeyReused                 a request's idempotency key belongs to another request
 ├── BrokerUnavailable         the message broker did not take a message
 │   └── RunNotStarted         and the run that it was to start is failed
+├── DatabaseUnavailable       the database did not answer a read of the API
 ├── LeaseLost                 another worker has taken the chunk over: this one stops
 ├── Abandoned                 workers died of a chunk once too often
 └── ProviderError             the source refused, or answered what cannot be used: asking again is no help
@@ -28,8 +29,12 @@ class BrokerUnavailable(SynergyWayError):
     """The message broker is out of reach or did not confirm a message."""
 
 
+class DatabaseUnavailable(SynergyWayError):
+    """The database is out of reach, or all connections to it are taken for too long."""
+
+
 class RunNotStarted(BrokerUnavailable):
-    """The broker did not take the run's message. The run is failed, and stays so should the message arrive after all."""
+    """The broker did not take the run's message. The run is failed, and stays so even when the message arrives."""
 
     def __init__(self, run_id: int, reason: str) -> None:
         super().__init__(f"run {run_id} is failed and will not be started: {reason}")

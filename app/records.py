@@ -132,10 +132,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ChunkMessage:
-    """What goes through the broker: do this chunk of a run of this job."""
+    """What goes through the broker: do this chunk of a run of this job.
+
+    trace_id: the run's trace, for a message that is not published from within it.
+    """
 
     job: Job
     chunk_id: int
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

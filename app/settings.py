@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NoReturn
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(10, ge=1, le=100)
 
     celery_broker_url: Annotated[SecretStr, _address(BROKER_SCHEMES)] = SecretStr("amqp://guest:guest@rabbitmq:5672//")
+    # For deployments that have them apart from the address: put into it when it has none.
+    celery_broker_username: str | None = Field(None, min_length=1)
+    celery_broker_password: SecretStr | None = Field(None, min_length=1)
     celery_result_backend: Annotated[SecretStr, _address(BACKEND_SCHEMES)] = SecretStr("rpc://")
     filesystem_broker_dir: str = Field("var/broker", min_length=1)
 
@@ -149,6 +152,20 @@ class Settings(BaseSettings):
     runs_keep_days: int = Field(30, ge=1)
     heartbeat_file: str = Field("/tmp/synergyway-heartbeat", min_length=1)  # noqa: S108  # a worker's /tmp is its own
 
+    metrics_host: str = Field("0.0.0.0", min_length=1)  # noqa: S104  # whatever scrapes it comes from outside
+    metrics_port: int = Field(9100, ge=0, le=65_535)
+
+    @property
+    def broker_url(self) -> str:
+        """The broker's address with user and password, percent-encoded."""
+        url = self.celery_broker_url.get_secret_value()
+        parts = urlsplit(url)
+        if "@" in parts.netloc or self.celery_broker_password is None:
+            return url
+        password = quote(self.celery_broker_password.get_secret_value(), safe="")
+        user = f"{quote(self.celery_broker_username or '', safe='')}:{password}"
+        return parts._replace(netloc=f"{user}@{parts.netloc}").geturl()
+
     @model_validator(mode="after")
     def _token_is_there(self) -> "Settings":
         if self.read_token_required and self.api_token is None:
@@ -178,7 +195,9 @@ class Settings(BaseSettings):
         return self
 
 
-_HIDDEN = frozenset(name for name in Settings.model_fields if name.endswith(("_url", "_backend", "_token")))
+_HIDDEN = frozenset(
+    name for name in Settings.model_fields if name.endswith(("_url", "_backend", "_password", "_token"))
+)
 _EXAMPLES = {
     "app_env": "local",
     "log_level": "INFO",

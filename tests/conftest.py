@@ -16,6 +16,7 @@ from alembic.config import Config
 from sqlalchemy import select, text
 
 from app.db import Database
+from app.metrics import JobMetrics
 from app.models import User
 from app.providers.http import HttpClient
 from app.queries import enrichment
@@ -107,6 +108,7 @@ def make_settings(database_url: str, source: FakeSource) -> Callable[..., Settin
                 "ADDRESS_API_URL": source.url,
                 "CREDIT_CARD_API_URL": source.url,
                 "PROVIDER_TIMEOUT_SECONDS": 2,
+                "METRICS_PORT": 0,
                 **variables,
             }
         )
@@ -126,13 +128,15 @@ class LocalWorker:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.queue: deque[ChunkMessage] = deque()
+        self.metrics = JobMetrics()
         self.http = HttpClient(
             connect_timeout_seconds=settings.provider_connect_timeout_seconds,
             timeout_seconds=settings.provider_timeout_seconds,
             max_body_bytes=settings.provider_max_body_bytes,
             connections=settings.provider_parallelism,
+            metrics=self.metrics,
         )
-        self.context = Context(settings, database, self.http, self.queue.append)
+        self.context = Context(settings, database, self.http, self.queue.append, self.metrics)
         self.retries: list[Retry] = []
 
     def call(self, job: Job, batch_size: int | None = None) -> None:

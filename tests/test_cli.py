@@ -85,6 +85,39 @@ def test_a_database_out_of_reach_is_said_to_be(closed_port: int) -> None:
     assert "geheim" not in done.stderr + done.stdout
 
 
+# Bringing the tables there
+
+
+def test_migrate_brings_an_empty_database_to_this_codes_tables_and_leaves_them_the_second_time(tmp_path: Path) -> None:
+    url = f"sqlite+pysqlite:///{tmp_path / 'new.db'}"
+
+    for _ in range(2):
+        done = command("migrate", DATABASE_URL=url)
+
+        assert done.returncode == 0, done.stderr
+        assert "which this code works with" in done.stderr
+    assert command("wait-for-schema", "--timeout", "0", DATABASE_URL=url).returncode == 0
+
+
+def test_migrate_leaves_a_database_alone_that_is_ahead(database_url: str, mirror: Mirror) -> None:
+    mirror.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    done = command("migrate", DATABASE_URL=database_url)
+
+    assert done.returncode == 0
+    assert "9999, ahead of this code" in done.stderr
+    assert mirror.rows("SELECT version_num FROM alembic_version") == [{"version_num": "9999"}]
+
+
+def test_migrate_waits_for_the_database(closed_port: int) -> None:
+    url = f"postgresql://somebody:geheim@127.0.0.1:{closed_port}/anything"
+
+    done = command("migrate", "--timeout", "0", DATABASE_URL=url)
+
+    assert done.returncode == 3
+    assert "Gave up after 0 s: the database is out of reach (" in done.stderr
+
+
 # What is wrong with the command
 
 

@@ -348,7 +348,8 @@ def test_a_run_that_the_reaper_ends_marks_too(synced: LocalWorker, users: DummyJ
         else f"'{seen}'"
     )
     synced.execute(
-        f"INSERT INTO seen_pages (chunk_id, position, external_ids, records, total) VALUES ({chunk_id}, 39, {array}, 39, 39)"
+        "INSERT INTO seen_pages (chunk_id, position, external_ids, records, total) "
+        f"VALUES ({chunk_id}, 39, {array}, 39, 39)"
     )
 
     runs.reap(synced.context)

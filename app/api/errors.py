@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 
-from app.errors import BrokerUnavailable, KeyReused, RunNotStarted
+from app.errors import BrokerUnavailable, DatabaseUnavailable, KeyReused, RunNotStarted
 from app.schemas import ErrorOut, InvalidOut
 from app.services.retries import DATABASE_DOWN
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _answer_bad_input)
-    for error_class in (*DATABASE_DOWN, DBAPIError):
+    for error_class in (DatabaseUnavailable, *DATABASE_DOWN, DBAPIError):
         app.add_exception_handler(error_class, _answer_database_down)
     app.add_exception_handler(BrokerUnavailable, _answer_broker_down)
     app.add_exception_handler(KeyReused, _answer_key_reused)
@@ -44,7 +44,9 @@ def bad_query(field: str, message: str, value: object) -> RequestValidationError
 
 def is_database_down(error: BaseException) -> bool:
     """Whether the error says that the database is out of reach, and not that a statement is wrong."""
-    return isinstance(error, DATABASE_DOWN) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+    return isinstance(error, (DatabaseUnavailable, *DATABASE_DOWN)) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )
 
 
 async def _answer_bad_input(_: Request, error: Exception) -> JSONResponse:

@@ -8,7 +8,7 @@ from fastapi import HTTPException, Request
 
 from app.api.page_runs import TITLES, RunView
 from app.api.page_words import amount
-from app.db import AsyncDatabase
+from app.async_db import AsyncDatabase
 from app.queries.run_history import RunFilter, get_run, list_chunks, list_runs
 from app.records import Status
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.api.page_advice import advice
 from app.api.page_runs import TITLES, RunView, moment
-from app.db import AsyncDatabase
+from app.async_db import AsyncDatabase
 from app.queries.overview import overview, totals
 from app.records import Job
 from app.services.ticks import schedules

@@ -7,10 +7,11 @@ from typing import Any
 
 from fastapi import Request
 
+from app.api.deps import KeysetQuery
 from app.api.page_runs import moment
 from app.api.page_words import amount
 from app.api.paging import read_page
-from app.db import AsyncDatabase
+from app.async_db import AsyncDatabase
 from app.queries.users import UserFilter, list_users
 
 _TIMES = ("created_at", "updated_at", "removed_at")
@@ -45,10 +46,9 @@ def user(text: str) -> dict[str, Any]:
     return body | {name: moment(body.get(name)) for name in _TIMES}
 
 
-async def read_listing(
-    request: Request, database: AsyncDatabase, wanted: UserFilter, *, limit: int, after: int
-) -> Listing:
-    page = await read_page(request, database, wanted, limit=limit, offset=0, after=after)
+async def read_listing(request: Request, database: AsyncDatabase, query: KeysetQuery) -> Listing:
+    wanted, after = query.wanted, query.after or 0
+    page = await read_page(request, database, query.model_copy(update={"after": after}))
     users = [user(body) for body in page.bodies]
     pages = []
     if after:
@@ -57,7 +57,7 @@ async def read_listing(
         pages.append(("Next page", f"/users/ui?{page.next_query}", "next"))
     ways_out = [] if users else await _ways_out(request, database, wanted, after)
     summary = _summary(users, wanted, after, is_last=page.next_query is None)
-    return Listing(users, wanted, limit, request.url.query, pages, ways_out, summary)
+    return Listing(users, wanted, query.limit, request.url.query, pages, ways_out, summary)
 
 
 def _summary(users: Sequence[dict[str, Any]], wanted: UserFilter, after: int, *, is_last: bool) -> str:

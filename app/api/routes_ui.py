@@ -4,12 +4,13 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.api.auth import check_read_token
-from app.api.deps import After, Before, DatabaseDep, FilterDep, Limit, RunFilterDep, RunId, SettingsDep, UserId
+from app.api.deps import Before, DatabaseDep, KeysetQuery, Limit, RunFilterDep, RunId, SettingsDep, UserId
 from app.api.page import part_wanted, render
 from app.api.page_errors import PageRoute
 from app.api.page_history import read_history, read_latest, read_run
 from app.api.page_status import read_standing
 from app.api.page_users import read_listing, user
+from app.api.query_models import read_query
 from app.queries.users import get_user
 
 
@@ -23,16 +24,9 @@ router = APIRouter(
 
 
 @router.get("")
-async def show_users(
-    request: Request,
-    database: DatabaseDep,
-    settings: SettingsDep,
-    wanted: FilterDep,
-    limit: Limit = 20,
-    after: After = None,
-) -> Response:
+async def show_users(request: Request, database: DatabaseDep, settings: SettingsDep) -> Response:
     """How things stand, and users with filters and pages."""
-    listing = await read_listing(request, database, wanted, limit=limit, after=after or 0)
+    listing = await read_listing(request, database, read_query(KeysetQuery, request))
     if part_wanted(request) == "results" and not listing.is_empty:
         return render(request, "parts/results.html", {"listing": listing})
     standing = await read_standing(database, settings)

@@ -20,7 +20,7 @@ def find_source(http: HttpClient, url: str, name: str) -> Source:
     that has none of the users.
     """
     # Nothing but ids: what is not asked for cannot leak.
-    body = http.get_json(url, {"limit": 1, "select": "id"})
+    body = http.get_json(url, {"limit": 1, "select": "id"}, source=name)
     if name == AUTO:
         return recognise(body, url)
     sources()[name].unwrap(body)
@@ -35,7 +35,7 @@ def read_users(http: HttpClient, url: str, name: str, skip: int, limit: int) -> 
     """
     asked = sources()[_FIRST_ASKED if name == AUTO else name]
     asked.mapper(Noun.USER)
-    body = http.get_json(url, _page_params(asked, skip, limit))
+    body = http.get_json(url, _page_params(asked, skip, limit), source=name)
     source = asked if name != AUTO else recognise(body, url)
     mapper = source.mapper(Noun.USER)
     if not isinstance(source, KeyedSource):

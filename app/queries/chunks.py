@@ -208,10 +208,9 @@ def _requeue(connection: Connection, lost: ColumnElement[bool], **values: Any) -
     ).all()
     if not requeued:
         return []
-    jobs = dict(
-        connection.execute(select(Run.id, Run.task).where(Run.id.in_({row.run_id for row in requeued}))).tuples().all()
-    )
-    return [ChunkMessage(Job(jobs[row.run_id]), row.id) for row in sorted(requeued)]
+    wanted = select(Run.id, Run.task, Run.trace_id).where(Run.id.in_({row.run_id for row in requeued}))
+    runs = {row.id: row for row in connection.execute(wanted)}
+    return [ChunkMessage(Job(runs[row.run_id].task), row.id, runs[row.run_id].trace_id) for row in sorted(requeued)]
 
 
 def _update_held(connection: Connection, claim: Claim, **values: Any) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -87,6 +87,7 @@ def postpone(connection: Connection, lacking: Lacking, user_ids: Collection[int]
     )
 
 
+@lru_cache(maxsize=64)
 def count_up_to(lacking: Lacking, limit: int) -> Select[tuple[int]]:
     """How many users lack the row, counted no further than ``limit``."""
     some = select(User.id).where(*_lacks(lacking)).limit(literal_column(str(limit)))

@@ -69,12 +69,12 @@ def has_succeeded(connection: Connection, job: Job) -> bool:
     )
 
 
-def start(connection: Connection, run_id: int) -> None:
-    """Notes that a worker has begun with the run."""
+def start(connection: Connection, run_id: int, trace_id: str | None) -> None:
+    """Notes that a worker has begun with the run, in this trace unless it was opened in one."""
     connection.execute(
         update(Run)
         .where(Run.id == run_id, Run.status == Status.QUEUED)
-        .values(status=Status.RUNNING, started_at=clock.now())
+        .values(status=Status.RUNNING, started_at=clock.now(), trace_id=func.coalesce(Run.trace_id, trace_id))
     )
 
 

@@ -158,4 +158,4 @@ def _search_parameters(wanted: UserFilter) -> dict[str, Any]:
 
 
 def _search_text(user: UserRecord) -> str:
-    return "\n".join(part.casefold() for part in (user.name, user.username, user.email) if part)
+    return "\n".join(filter(None, (user.name, user.username, user.email))).casefold()

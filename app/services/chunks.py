@@ -5,12 +5,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from app import tracing
 from app.errors import Abandoned, LeaseLost
 from app.logging_config import log_ids
 from app.queries import chunks as queries
@@ -69,10 +70,11 @@ def perform(
     with context.database.transaction() as connection:
         claim = queries.claim(connection, chunk_id, message_id, context.settings.chunk_lease_seconds)
         if claim is not None:
-            run_queries.start(connection, claim.run_id)
+            run_queries.start(connection, claim.run_id, tracing.kept_trace_id())
     if claim is None:
         logger.info("chunk %d is done, not due or in other hands", chunk_id)
         return None
+    tracing.annotate(synergyway__run_id=claim.run_id, synergyway__chunk_id=chunk_id)
     with log_ids(run_id=claim.run_id):
         return _Performance(context, claim, interruptions).perform(steps)
 
@@ -139,6 +141,8 @@ class _Performance:
                 page=step.page,
             ):
                 raise LeaseLost(f"chunk {self._claim.chunk_id} was taken over by another worker")
+        for result, number in asdict(counts).items():
+            self._context.metrics.rows.labels(self._claim.job, result).inc(number)
         return messages
 
     def _may_pass(self, error: Exception) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from app import tracing
 from app.errors import BrokerUnavailable, ConfigurationError
 from app.queries import chunks as chunk_queries
 from app.queries import runs as queries
@@ -69,6 +70,7 @@ def end_run_if_done(connection: Connection, context: Context, run_id: int) -> li
         logger.error("run %d of %s failed: %s (%s)", run_id, finished.job, finished.failure.message, counts)
     if finished.job == Job.SYNC_USERS:
         settle(connection, finished)
+    context.metrics.runs.labels(finished.job, Status.FAILED if finished.failure else Status.SUCCEEDED).inc()
     return _follow_up(connection, context, finished)
 
 
@@ -110,7 +112,8 @@ def open_run(
     The id is None when the tick or message that ``identity`` names got its run from somebody else meanwhile.
     """
     for _ in range(_TRIES):
-        run_id = queries.insert_queued(connection, job, trigger, batch_size=batch_size, **identity)
+        values = {"batch_size": batch_size, "trace_id": tracing.kept_trace_id(), **identity}
+        run_id = queries.insert_queued(connection, job, trigger, **values)
         if run_id is not None:
             return run_id, [ChunkMessage(job, chunk_queries.insert_first(connection, run_id))]
         blocker = queries.find_open(connection, job)
