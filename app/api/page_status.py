@@ -86,7 +86,8 @@ class Standing:
 
     @property
     def is_busy(self) -> bool:
-        return any(tile.open for tile in self.tiles)
+        """Whether something is about to happen: a run is open, or the first one is awaited."""
+        return any(tile.open or tile.succeeded_at is None for tile in self.tiles)
 
     @property
     def users(self) -> Tile:

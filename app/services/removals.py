@@ -21,23 +21,20 @@ def settle(connection: Connection, finished: FinishedRun) -> None:
     This happens in the transaction that ends the run: it is complete and its users are marked, or neither.
     """
     if finished.failure is None:
-        seen = queries.seen_by(connection, finished.run_id)
-        if seen.absent:
-            _mark(connection, finished, seen)
+        absent = queries.count_absent(connection, finished.run_id)
+        if absent:
+            _mark(connection, finished, absent)
     queries.forget(connection, finished.run_id)
 
 
-def _mark(connection: Connection, finished: FinishedRun, seen: Seen) -> None:
-    doubt = _doubt(finished, seen)
-    if doubt is None and seen.absent > _FEW:
-        present = queries.count_present(connection)
-        doubt = f"that would be more than half of {present}" if 2 * seen.absent > present else None
+def _mark(connection: Connection, finished: FinishedRun, absent: int) -> None:
+    doubt = _doubt(finished, queries.seen_by(connection, finished.run_id)) or _alarm(connection, absent)
     if doubt is None:
         removed = queries.mark_absent(connection, finished.run_id)
         run_queries.note_removals(connection, finished.run_id, removed, None)
         logger.info("run %d marked %d users as removed: the source no longer has them", finished.run_id, removed)
     else:
-        note = f"{seen.absent} users were not seen and are not marked as removed: {doubt}"
+        note = f"{absent} users were not seen and are not marked as removed: {doubt}"
         run_queries.note_removals(connection, finished.run_id, 0, note)
         logger.warning("run %d: %s", finished.run_id, note)
 
@@ -59,3 +56,11 @@ def _doubt(finished: FinishedRun, seen: Seen) -> str | None:
     if seen.users != seen.largest_total:
         return f"the source said that it has {seen.largest_total} users and gave {seen.users}"
     return None
+
+
+def _alarm(connection: Connection, absent: int) -> str | None:
+    """Why so many cannot have left at once; None when they can."""
+    if absent <= _FEW:
+        return None
+    present = queries.count_present(connection)
+    return f"that would be more than half of {present}" if 2 * absent > present else None

@@ -229,7 +229,7 @@
     const { path } = event.detail;
     if (USER.test(path.split("?")[0])) return;
     listAddress = path;
-    listTitle = document.title;
+    if (!byId("detail").open) listTitle = document.title;
   }
 
   document.addEventListener("htmx:after:history:push", noteList);
