@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import psycopg
 
 from app.records import Job
+from benchmarks import start
 from benchmarks.load import requests_a_second
 from benchmarks.report import Figures, plot, write
 from benchmarks.servers import PROJECT, addresses, plain, postgresql, server
