@@ -35,11 +35,10 @@ def main() -> None:
             for way, app in apps.items()
         }
         _measure_api(figures, servers, rounds)
+    seconds = start.measure(rounds)
     plot("compare", figures)
-    table = figures.table()
-    write(
-        "compare", "The usual way, ours, and the limit", f"{table}\n\n![The same as bars](compare.svg)", figures.rounds
-    )
+    text = f"{figures.table()}\n\n![The same as bars](compare.svg)\n\n{start.table(seconds)}"
+    write("compare", "The usual way, ours, and the limit", text, {**figures.rounds, "start": seconds})
 
 
 def _measure_jobs(figures: Figures, page_size: int, rounds: int, environment: dict[str, str]) -> None:
