@@ -55,9 +55,9 @@ def busy(make_site: Callable[..., Site], source: FakeSource, sample: Callable[[i
 
 
 def move_back(mirror: Mirror) -> None:
-    """As if the runs had been one after another in the last hours, and the users been there for days."""
+    """As if the runs had come one after another in the last minutes, and the users hours ago."""
     now = datetime.now(UTC)
-    for run_id, minutes in zip(range(1, 6), (185, 184, 183, 40, 10), strict=True):
+    for run_id, minutes in zip(range(1, 6), (12, 9, 9, 6, 2), strict=True):
         at = f"'{now - timedelta(minutes=minutes):%Y-%m-%d %H:%M:%S}.000000'"
         mirror.execute(f"UPDATE runs SET created_at = {at}, started_at = {at}, finished_at = {at} WHERE id = {run_id}")
     first = f"'{now - timedelta(hours=3):%Y-%m-%d %H:%M:%S}.000000'"
