@@ -154,3 +154,23 @@ def test_the_script_says_times_as_the_server_does(site: Site) -> None:
     expect(page.locator("time.probe")).to_have_text(
         [ago(now - span, now) for span in spans] + [ahead(now + span, now) for span in spans]
     )
+
+
+def test_a_hidden_tab_asks_for_nothing_and_catches_up_when_it_is_seen(site: Site) -> None:
+    visit = site.visit()
+    page = visit.page
+    page.add_init_script("Object.defineProperty(document, 'hidden', {get: () => Boolean(window.isHidden)})")
+    page.clock.install()
+    visit.open()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.evaluate("window.isHidden = true; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#live")).to_have_text("Paused")
+    asked.clear()
+    page.clock.run_for(60_000)
+    assert asked == []
+
+    with page.expect_request("**/users/ui/status"):
+        page.evaluate("window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#live")).to_have_text("Live")
