@@ -1,7 +1,7 @@
 """The pictures in the README, taken from the service itself: ``make pictures`` renews them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,7 +25,7 @@ PICTURES = {
 
 
 @pytest.fixture
-def busy(make_site: Callable[..., Site], source: FakeSource, sample: Callable[[int], DummyJsonLike]) -> Site:
+def busy(make_site: Callable[..., Site], source: FakeSource, sample: Callable[[int], DummyJsonLike]) -> Iterator[Site]:
     """208 users of whom some lack a card; a failure that is over; a sync on its way."""
     site = make_site(
         USERS_PAGE_SIZE=20, CHUNK_ROWS=20, PROVIDER_TIMEOUT_SECONDS=20, CHUNK_LEASE_SECONDS=120, ENRICH_BATCH_SIZE=200
@@ -51,7 +51,8 @@ def busy(make_site: Callable[..., Site], source: FakeSource, sample: Callable[[i
     gate.let(5)
     site.call(Job.SYNC_USERS)
     site.mirror.execute("UPDATE runs SET trigger = 'beat' WHERE trigger = 'cli'")
-    return site
+    yield site
+    gate.let(1_000)
 
 
 def move_back(mirror: Mirror) -> None:
