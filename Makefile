@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cov check format bench bench-scale bench-growth lock hooks clean
+.PHONY: help run test cov pictures check format bench bench-scale bench-growth lock hooks clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ test: $(VENV)/dev  ## Run the tests (ARGS='-k mapping'); those on real servers n
 
 cov: $(VENV)/dev  ## Run the tests and show which lines they reach
 	@$(BIN)/python -m pytest --cov=app --cov-report=term-missing $(ARGS)
+
+pictures: $(VENV)/dev  ## Take the README's pictures anew (Chromium; pngquant makes them small)
+	@PICTURES=docs/images REQUIRE_BROWSER=1 $(BIN)/python -m pytest -q tests/e2e/test_pictures.py
+	@pngquant --quality 80-95 --speed 1 --force --ext .png docs/images/*.png
 
 check: $(VENV)/dev  ## Check format, lint, types and the floors of the house
 	@$(BIN)/black --quiet --check --diff .
