@@ -131,7 +131,7 @@ def render(
     """
     text = _template(json.dumps(values or {}), files, release, namespace, kube_version, api_versions, helm)
     # Parsed anew, so that a test may change what it has got.
-    return Manifests(item for item in yaml.load_all(text, _Loader) if item)  # noqa: S506  # a safe loader
+    return Manifests(item for item in yaml.load_all(text, _Loader) if item)  # a safe loader
 
 
 @lru_cache(maxsize=512)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def faults(objects: Iterable[dict[str, Any]], kube_version: str) -> list[str]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def _fault(text: str, kube_version: str) -> str:
     item = json.loads(text)
     group = item["apiVersion"].partition("/")[0]
