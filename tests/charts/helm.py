@@ -155,7 +155,7 @@ def _template(
 def run(command: list[str], stdin: str = "", *, helm: str = "helm", **variables: str) -> str:
     """What a Helm command prints. Raises Refused with what it says when it fails."""
     binary = find_helm(helm)
-    assert binary, f"no {helm}: `make helm` brings it"
+    assert binary, f"no {helm}: `make test` brings it"
     done = subprocess.run(
         [str(binary), *command], input=stdin, env=os.environ | variables, capture_output=True, text=True, check=False
     )
@@ -167,4 +167,5 @@ def run(command: list[str], stdin: str = "", *, helm: str = "helm", **variables:
 def _sentence(said: str) -> str:
     """What a template's ``fail`` says, without the place where it says it."""
     text = re.sub(r"\s+", " ", said).strip()
-    return re.sub(r"^.*error calling fail: ", "", text)
+    text = re.sub(r"^.*(error calling fail|execution error at \([^)]*\)): ", "", text)
+    return text.removesuffix(" Use --debug flag to render out invalid YAML")
