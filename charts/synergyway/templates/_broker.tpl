@@ -7,7 +7,7 @@ a URI; a Secret that holds parts; values.
 {{- $keys := $external.existingSecretKeys -}}
 {{- if .Values.rabbitmq.enabled -}}
 {{- include "synergyway.bundledBrokerEnv" .Subcharts.rabbitmq }}
-{{- else if and $external.existingSecret $keys.uri -}}
+{{- else if and $external.existingSecret (not $keys.password) -}}
 - name: CELERY_BROKER_URL
   {{- include "synergyway.secretKeyRef" (dict "name" $external.existingSecret "key" $keys.uri) | nindent 2 }}
 {{- else if $external.existingSecret -}}

@@ -1,6 +1,9 @@
-{{/* The data of the ConfigMap: what `config` sets, and the addresses of the sample provider where it names none. */}}
+{{/*
+The data of the ConfigMap: what `config` sets, and the addresses of the sample provider where it names none. Without what is
+the api's alone: elsewhere it would ask for a token that only the api has.
+*/}}
 {{- define "synergyway.configuration" -}}
-{{- range $variable, $value := .Values.config }}
+{{- range $variable, $value := omit .Values.config "READ_TOKEN_REQUIRED" }}
 {{- $text := include "synergyway.text" $value }}
 {{- if and (not $text) (hasSuffix "_API_URL" $variable) $.Values.dummyjson.enabled }}
 {{- $text = printf "http://%s:%d/users" (include "synergyway.componentName" (dict "root" $ "component" "dummyjson")) (int $.Values.dummyjson.service.port) }}

@@ -9,7 +9,7 @@ Parts go to libpq's own variables and not into the URI: Kubernetes cannot percen
 {{- $keys := $external.existingSecretKeys -}}
 {{- if .root.Values.postgresql.enabled -}}
 {{- include "synergyway.bundledDatabaseEnv" .root.Subcharts.postgresql }}
-{{- else if and $external.existingSecret $keys.uri -}}
+{{- else if and $external.existingSecret (not $keys.password) -}}
 - name: DATABASE_URL
   {{- include "synergyway.secretKeyRef" (dict "name" $external.existingSecret "key" $keys.uri) | nindent 2 }}
 {{- else if $external.existingSecret -}}

@@ -27,12 +27,15 @@ envFrom:
 {{- end }}
 {{- end }}
 
-{{/* The bearer token of POST /runs, when there is one: the api alone has it. */}}
-{{- define "synergyway.apiTokenEnv" -}}
+{{/* What only those have who ask for the token or show it, as a list of variables: the token, and whether readers need it. */}}
+{{- define "synergyway.tokenEnv" -}}
+{{- $env := list -}}
 {{- with .Values.apiToken -}}
 {{- if or .value .existingSecret -}}
-- name: API_TOKEN
-  {{- include "synergyway.secretKeyRef" (dict "name" (.existingSecret | default (include "synergyway.fullname" $)) "key" (empty .existingSecret | ternary "API_TOKEN" .existingSecretKey)) | nindent 2 }}
+{{- $reference := dict "name" (.existingSecret | default (include "synergyway.fullname" $)) "key" (empty .existingSecret | ternary "API_TOKEN" .existingSecretKey) -}}
+{{- $env = append $env (dict "name" "API_TOKEN" "valueFrom" (dict "secretKeyRef" $reference)) -}}
 {{- end -}}
 {{- end -}}
+{{- $env = append $env (dict "name" "READ_TOKEN_REQUIRED" "value" (include "synergyway.text" .Values.config.READ_TOKEN_REQUIRED | default "false")) -}}
+{{- toYaml $env -}}
 {{- end }}

@@ -39,3 +39,13 @@
 {{- range $key, $value := last . }}{{ $_ := set $result $key $value }}{{ end -}}
 {{- toYaml $result -}}
 {{- end }}
+
+{{/* The container port of the metrics, as a list: empty when they are switched off. */}}
+{{- define "synergyway.metricsPorts" -}}
+{{- with int .Values.config.METRICS_PORT -}}
+- name: metrics
+  containerPort: {{ . }}
+{{- else -}}
+[]
+{{- end -}}
+{{- end }}

@@ -52,7 +52,10 @@ def do(connection: psycopg.Connection, task: str) -> None:
 
 
 def get(path: str) -> str:
-    with urllib.request.urlopen(os.environ["API_URL"] + path, timeout=10) as answer:
+    token = os.environ.get("API_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(os.environ["API_URL"] + path, headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
         return answer.read().decode()
 
 

@@ -24,7 +24,10 @@ EXPECTED = [
 def status(method: str, path: str) -> int:
     request = urllib.request.Request(os.environ["API_URL"] + path, method=method)
     if method == "POST":
-        request.data, request.headers["Content-Type"] = b'{"task": "sync_users"}', "application/json"
+        request.data = b'{"task": "sync_users"}'
+        request.add_header("Content-Type", "application/json")
+    elif "API_TOKEN" in os.environ:
+        request.add_header("Authorization", f"Bearer {os.environ['API_TOKEN']}")
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status

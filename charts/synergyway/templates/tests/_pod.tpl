@@ -17,6 +17,7 @@ runs files/tests/<name>.py.
 -}}
 {{- $api := printf "http://%s:%d" (include "synergyway.componentName" (dict "root" .root "component" "api")) (int $values.api.service.port) -}}
 {{- $own := list (dict "name" "API_URL" "value" $api) (dict "name" "TEST_TIMEOUT_SECONDS" "value" (toString (int $values.tests.timeoutSeconds))) -}}
+{{- $own = concat $own (include "synergyway.tokenEnv" .root | fromYamlArray) -}}
 {{- $command := list "python" "-c" (.root.Files.Get (printf "files/tests/%s.py" .name)) -}}
 {{- $parameters := dict "root" .root "component" "test" "role" $role "needs" .needs "own" $own "restartPolicy" "Never" "container" (dict "command" $command) -}}
 {{- $annotations := dict "helm.sh/hook" "test" "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded" -}}

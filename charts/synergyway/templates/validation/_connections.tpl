@@ -21,14 +21,16 @@ externalDatabase.url is the whole address: leave externalDatabase.host and exter
 externalDatabase.url must start with postgresql://: other databases are not supported on Kubernetes.
 {{- end }}
 {{- if $external.existingSecret }}
-{{- if and $external.password }}
+{{- if $external.password }}
 externalDatabase has both a password and an existingSecret: keep one of them.
 {{- end }}
 {{- if not (or $keys.uri $keys.password) }}
 externalDatabase.existingSecret is {{ $external.existingSecret }}, but no key in it is named: set externalDatabase.existingSecretKeys.uri to the key of a whole URI, or existingSecretKeys.password and those of the other parts that it holds.
-{{- else if and $keys.uri (or $keys.host $keys.port $keys.username $keys.password $keys.database) }}
-externalDatabase.existingSecretKeys names both a uri and parts: keep uri for a whole URI, or the parts.
-{{- else if not (or $keys.uri (and (or $keys.host $external.host) (or $keys.username $external.username))) }}
+{{- else if and (not $keys.password) (or $keys.host $keys.port $keys.username $keys.database) }}
+externalDatabase.existingSecretKeys names parts of an address and no password: set existingSecretKeys.password, or leave the parts out where the Secret holds a whole URI.
+{{- else if and (not $keys.password) $external.host }}
+externalDatabase.host is set, and so is an existingSecret that holds a whole URI: leave the host out, or set externalDatabase.existingSecretKeys.password where the Secret holds parts.
+{{- else if and $keys.password (not (and (or $keys.host $external.host) (or $keys.username $external.username))) }}
 externalDatabase.existingSecret holds parts, and host or username is missing: set externalDatabase.host and username, or the keys in externalDatabase.existingSecretKeys.
 {{- end }}
 {{- else if and $external.host (not $external.username) }}
@@ -47,7 +49,7 @@ externalDatabase.sslRootCert names both a Secret and a ConfigMap: keep one of th
 {{- if and (hasPrefix "verify-" $external.sslmode) (not $ca) (not (contains "sslrootcert=" $external.url)) }}
 externalDatabase.sslmode is {{ $external.sslmode }}, and there are no authorities to check the certificate against: set externalDatabase.sslRootCert.secretName or configMapName.
 {{- end }}
-{{- if and $ca (not $external.sslmode) (not $external.url) (not $external.existingSecretKeys.uri) }}
+{{- if and $ca (not $external.sslmode) (not $external.url) (or (not $external.existingSecret) $external.existingSecretKeys.password) }}
 externalDatabase.sslRootCert is set, and sslmode is empty, so that nothing would be checked: set externalDatabase.sslmode to verify-full.
 {{- end }}
 {{- if and $external.sslmode (contains "sslmode=" $external.url) (not (contains (printf "sslmode=%s" $external.sslmode) $external.url)) }}
@@ -75,11 +77,17 @@ externalBroker has both a password and an existingSecret: keep one of them.
 {{- end }}
 {{- if not (or $keys.uri $keys.password) }}
 externalBroker.existingSecret is {{ $external.existingSecret }}, but no key in it is named: set externalBroker.existingSecretKeys.uri to the key of a whole URI, or existingSecretKeys.password and those of the other parts that it holds.
-{{- else if and $keys.uri (or $keys.host $keys.port $keys.username $keys.password $keys.vhost) }}
-externalBroker.existingSecretKeys names both a uri and parts: keep uri for a whole URI, or the parts.
-{{- else if not (or $keys.uri $keys.host $external.host) }}
+{{- else if and (not $keys.password) (or $keys.host $keys.port $keys.username $keys.vhost) }}
+externalBroker.existingSecretKeys names parts of an address and no password: set existingSecretKeys.password, or leave the parts out where the Secret holds a whole URI.
+{{- else if and (not $keys.password) $external.host }}
+externalBroker.host is set, and so is an existingSecret that holds a whole URI: leave the host out, or set externalBroker.existingSecretKeys.password where the Secret holds parts.
+{{- else if and $keys.password (not (or $keys.host $external.host)) }}
 externalBroker.existingSecret holds parts, and the host is missing: set externalBroker.host, or its key in externalBroker.existingSecretKeys.
+{{- else if and $keys.password (hasPrefix "amqp" $external.scheme) (not (or $keys.username $external.username)) }}
+externalBroker.existingSecret holds parts, and the user is missing: set externalBroker.username, or its key in externalBroker.existingSecretKeys.
 {{- end }}
+{{- else if and $external.host (hasPrefix "amqp" $external.scheme) (not $external.username) }}
+externalBroker.username is empty: set it, or give the whole address as externalBroker.url.
 {{- end }}
 {{- end }}
 {{- end }}

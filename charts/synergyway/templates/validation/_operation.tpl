@@ -45,6 +45,9 @@ dummyjson.enabled is false, and config.{{ $variable }} is empty: set it to the a
 {{- if has (int .Values.config.METRICS_PORT) (list 8000 8080 5555) }}
 config.METRICS_PORT is {{ int .Values.config.METRICS_PORT }}, which the service's own HTTP port is: choose another one, for example 9100.
 {{- end }}
+{{- if and (eq (int .Values.config.METRICS_PORT) 0) (or .Values.monitoring.serviceMonitor.enabled .Values.monitoring.podMonitor.enabled) }}
+config.METRICS_PORT is 0, which means no metrics, and monitoring is enabled: set the port, for example to 9100.
+{{- end }}
 {{- range $component := list "worker" "beat" }}
 {{- if and (get $.Values $component).enabled (not (hasPrefix "/tmp/" $.Values.config.HEARTBEAT_FILE)) (not (get $.Values $component).extraVolumeMounts) }}
 config.HEARTBEAT_FILE is {{ $.Values.config.HEARTBEAT_FILE }}, and {{ $component }} can write to /tmp alone: leave it there, or mount a volume with {{ $component }}.extraVolumes and extraVolumeMounts.
