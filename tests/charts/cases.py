@@ -4,6 +4,7 @@ import json
 
 from tests.charts.helm import CHART, Manifests, Object, render
 
+TOKEN = "0123456789abcdef" * 2
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 SOURCES = {
     "USERS_API_URL": "https://users.example.com/users",
@@ -92,7 +93,7 @@ EVERYTHING: Object = merged(
         "commonLabels": {"example.com/owner": "people"},
         "commonAnnotations": {"example.com/source": "git"},
         "image": {"registry": "registry.example.com", "digest": DIGEST, "pullSecrets": ["pull"]},
-        "apiToken": {"value": "a-token"},
+        "apiToken": {"value": TOKEN},
         "otel": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"},
         "api": {"replicas": 3, "autoscaling": {"enabled": True, "minReplicas": 3}},
         "worker": {"keda": {"enabled": True}, "queues": "synergyway"},

@@ -159,6 +159,11 @@ class Cluster:
                 item["metadata"].pop(noted, None)
         return found
 
+    def create(self, kind: str, name: str) -> None:
+        """Something that a controller, or an operator by hand, has made."""
+        with self._lock:
+            self._create(_plural(kind), "synergyway", {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}})
+
     def secret(self, name: str) -> dict[str, str]:
         return {key: b64decode(value).decode() for key, value in self.of("Secret")[name].get("data", {}).items()}
 

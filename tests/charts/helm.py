@@ -157,7 +157,13 @@ def run(command: list[str], stdin: str = "", *, helm: str = "helm", **variables:
     binary = find_helm(helm)
     assert binary, f"no {helm}: `make test` brings it"
     done = subprocess.run(
-        [str(binary), *command], input=stdin, env=os.environ | variables, capture_output=True, text=True, check=False
+        [str(binary), *command],
+        input=stdin,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     if done.returncode:
         raise Refused(_sentence(done.stderr))
