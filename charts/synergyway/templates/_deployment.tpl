@@ -13,7 +13,7 @@ spec:
   {{- end }}
   revisionHistoryLimit: 5
   strategy:
-    {{- toYaml (.strategy | default (dict "type" "RollingUpdate" "rollingUpdate" (dict "maxSurge" "25%" "maxUnavailable" 0))) | nindent 4 }}
+    {{- toYaml (.strategy | default .role.strategy | default (dict "type" "RollingUpdate" "rollingUpdate" (dict "maxSurge" "25%" "maxUnavailable" 0))) | nindent 4 }}
   selector:
     matchLabels:
       {{- include "synergyway.selectorLabels" . | nindent 6 }}

@@ -69,6 +69,9 @@ spec:
     {{- with $role.sidecars }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+  {{- with $role.extraPodSpec }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
   {{- with include "synergyway.scheduling" . }}
   {{- trim . | nindent 2 }}
   {{- end }}

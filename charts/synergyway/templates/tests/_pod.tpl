@@ -13,7 +13,7 @@ runs files/tests/<name>.py.
   "serviceAccount" (dict "create" false "name" "")
   "extraEnv" $values.worker.extraEnv "extraEnvFrom" $values.worker.extraEnvFrom
   "extraVolumes" $values.worker.extraVolumes "extraVolumeMounts" $values.worker.extraVolumeMounts
-  "extraInitContainers" list "sidecars" list "probes" dict
+  "extraInitContainers" list "sidecars" list "probes" dict "extraPodSpec" $values.worker.extraPodSpec
 -}}
 {{- $api := printf "http://%s:%d" (include "synergyway.componentName" (dict "root" .root "component" "api")) (int $values.api.service.port) -}}
 {{- $own := list (dict "name" "API_URL" "value" $api) (dict "name" "TEST_TIMEOUT_SECONDS" "value" (toString (int $values.tests.timeoutSeconds))) -}}

@@ -18,7 +18,7 @@ There is no database: set postgresql.enabled to true, or externalDatabase.url, e
 {{- if and $external.url (or $external.host $external.existingSecret) }}
 externalDatabase.url is the whole address: leave externalDatabase.host and externalDatabase.existingSecret empty, or leave out the url.
 {{- else if and $external.url (not (regexMatch "^postgres(ql)?([+]psycopg)?://" $external.url)) }}
-externalDatabase.url must start with postgresql://: other databases are not supported on Kubernetes.
+externalDatabase.url must start with postgresql://: use PostgreSQL, the only database that several pods can share here.
 {{- end }}
 {{- if $external.existingSecret }}
 {{- if $external.password }}
@@ -69,7 +69,7 @@ There is no broker: set rabbitmq.enabled to true, or externalBroker.url, externa
 {{- if and $external.url (or $external.host $external.existingSecret) }}
 externalBroker.url is the whole address: leave externalBroker.host and externalBroker.existingSecret empty, or leave out the url.
 {{- else if and $external.url (not (regexMatch "^(amqps?|rediss?)://" $external.url)) }}
-externalBroker.url must start with amqp://, amqps://, redis:// or rediss://.
+externalBroker.url must start with amqp://, amqps://, redis:// or rediss://: write the scheme in front of the host.
 {{- end }}
 {{- if $external.existingSecret }}
 {{- if $external.password }}

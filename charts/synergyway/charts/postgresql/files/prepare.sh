@@ -11,4 +11,16 @@ fi
 
 # Without a server there is nobody to log in to, so no old password is needed.
 quoted=$(printf %s "$POSTGRES_PASSWORD" | sed "s/'/''/g")
-printf "ALTER ROLE \"%s\" PASSWORD '%s'\n" "$POSTGRES_USER" "$quoted" | postgres --single -D "$PGDATA" postgres >/dev/null
+statement="ALTER ROLE \"$POSTGRES_USER\" PASSWORD '$quoted'"
+said=$(printf '%s\n' "$statement" | postgres --single -D "$PGDATA" postgres 2>&1) || said="ERROR: $said"
+case $said in
+  *'ERROR:  role '*' does not exist'*)
+    echo "The volume's database has no role $POSTGRES_USER: auth.username counts only for a new volume, so set it back." >&2
+    exit 1
+    ;;
+  *ERROR:* | *FATAL:*)
+    # Without the statement, which holds the password.
+    printf '%s\n' "$said" | grep -v PASSWORD >&2
+    exit 1
+    ;;
+esac

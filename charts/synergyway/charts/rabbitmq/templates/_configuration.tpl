@@ -25,9 +25,6 @@ rabbitmq.conf: |
   {{- if $clustered }}
   cluster_partition_handling = pause_minority
   cluster_formation.target_cluster_size_hint = {{ .Values.replicas }}
-  # A node that gave up would found a cluster of its own, so none does within an hour.
-  cluster_formation.discovery_retry_limit = 3600
-  cluster_formation.discovery_retry_interval = 1000
   queue_leader_locator = balanced
   # Queues that a single node made spread over the nodes that joined it.
   quorum_queue.continuous_membership_reconciliation.enabled = true
@@ -36,6 +33,9 @@ rabbitmq.conf: |
   cluster_formation.peer_discovery_backend = kubernetes
   {{- else }}
   cluster_formation.peer_discovery_backend = classic_config
+  # A node that gave up would found a cluster of its own, so none does within an hour.
+  cluster_formation.discovery_retry_limit = 3600
+  cluster_formation.discovery_retry_interval = 1000
   {{- range $node := until (int .Values.replicas) }}
   cluster_formation.classic_config.nodes.{{ add1 $node }} = rabbit@{{ include "synergyway.rabbitmq.fullname" $ }}-{{ $node }}.{{ include "synergyway.rabbitmq.domain" $ }}
   {{- end }}

@@ -1,10 +1,15 @@
-{{/* The name of all objects: the release's and the chart's, at most 52 characters, which is what a StatefulSet's pods can bear. */}}
+{{/*
+The name of all objects: the release's and the chart's, at most 52 characters, which is what a StatefulSet's pods can bear.
+What is too long is cut, and a hash of the whole keeps two long names from becoming one.
+*/}}
 {{- define "synergyway.rabbitmq.fullname" -}}
-{{- $name := .Values.fullnameOverride | default (printf "%s-%s" .Release.Name (.Values.nameOverride | default "rabbitmq")) | replace "." "-" -}}
-{{- if gt (len $name) 52 -}}
-{{- $name = printf "%s-%s" ($name | trunc 43 | trimSuffix "-") (sha256sum $name | trunc 8) -}}
+{{- $suffix := empty .Values.fullnameOverride | ternary (printf "-%s" (.Values.nameOverride | default "rabbitmq")) "" -}}
+{{- $name := .Values.fullnameOverride | default .Release.Name | replace "." "-" -}}
+{{- $room := sub 52 (len $suffix) | int -}}
+{{- if gt (len $name) $room -}}
+{{- $name = printf "%s-%s" ($name | trunc (int (sub $room 9)) | trimSuffix "-") (sha256sum $name | trunc 8) -}}
 {{- end -}}
-{{- $name -}}
+{{- $name }}{{ $suffix -}}
 {{- end }}
 
 {{/* The labels by which pods are found. They never change. */}}
