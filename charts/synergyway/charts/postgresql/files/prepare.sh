@@ -9,18 +9,19 @@ if [ "$ours" != "$theirs" ]; then
   exit 1
 fi
 
-# Without a server there is nobody to log in to, so no old password is needed.
+# Without a server there is nobody to log in to, so no old password is needed. Called by this shell itself and not in a
+# subshell: a killed server leaves a lock of process 1, which PostgreSQL knows to be stale when that is its own parent.
 quoted=$(printf %s "$POSTGRES_PASSWORD" | sed "s/'/''/g")
-statement="ALTER ROLE \"$POSTGRES_USER\" PASSWORD '$quoted'"
-said=$(printf '%s\n' "$statement" | postgres --single -D "$PGDATA" postgres 2>&1) || said="ERROR: $said"
-case $said in
-  *'ERROR:  role '*' does not exist'*)
-    echo "The volume's database has no role $POSTGRES_USER: auth.username counts only for a new volume, so set it back." >&2
-    exit 1
-    ;;
-  *ERROR:* | *FATAL:*)
-    # Without the statement, which holds the password.
-    printf '%s\n' "$said" | grep -v PASSWORD >&2
-    exit 1
-    ;;
-esac
+postgres --single -D "$PGDATA" postgres >/tmp/answer 2>&1 <<END || echo "ERROR: PostgreSQL ended" >>/tmp/answer
+ALTER ROLE "$POSTGRES_USER" PASSWORD '$quoted'
+END
+
+if grep -q 'ERROR:  role .* does not exist' /tmp/answer; then
+  echo "The volume's database has no role $POSTGRES_USER: auth.username counts only for a new volume, so set it back." >&2
+  exit 1
+elif grep -qE 'ERROR:|FATAL:' /tmp/answer; then
+  # Without the statement, which holds the password.
+  grep -v PASSWORD /tmp/answer >&2
+  exit 1
+fi
+rm /tmp/answer
