@@ -108,7 +108,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class Cluster:
-    """An API server at ``url``, empty but for its namespaces; ``changes`` are the patches that it took."""
+    """An API server at ``url``, empty but for its namespaces; ``changes`` are the patches that changed anything."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Object] = {}
@@ -230,7 +230,7 @@ class Cluster:
         for path in _IMMUTABLE.get(key[0], []):
             if _at(old, path) != _at(new, path) and _at(new, path) is not None:
                 return _status(422, f'{key[0]} "{key[2]}" is invalid: {".".join(path)}: field is immutable', "Invalid")
-        if old.get("type") != "helm.sh/release.v1":
+        if old.get("type") != "helm.sh/release.v1" and old != new:
             self.changes.append((f"{key[0]}/{key[2]}", body))
         self.objects[key] = new
         return 200, deepcopy(new)
@@ -271,6 +271,11 @@ class Cluster:
                 pass
 
         return Handler
+
+
+def unchangeable(item: Object) -> list[Any]:
+    """What nobody may change in an object of this kind, once it is there."""
+    return [_at(item, path) for path in _IMMUTABLE.get(_plural(item["kind"]), [])]
 
 
 def _at(item: Object, path: tuple[str, ...]) -> Any:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.charts.cases import EXTERNAL, GIVEN, TOKEN, merged
-from tests.charts.cluster import Cluster
-from tests.charts.helm import Object, Refused, find_helm
+from tests.charts.cluster import Cluster, unchangeable
+from tests.charts.helm import Object, Refused, find_helm, render
 
 HELMS = [name for name in ("oldest", "newest") if find_helm(name)] or ["helm"]
 
@@ -28,8 +28,7 @@ def test_an_upgrade_without_a_change_changes_nothing(cluster: Cluster, binary: s
     before = cluster.all()
     cluster.upgrade(binary=binary)
     assert cluster.all() == before
-    if binary == "oldest":  # the newest one sends everything, and the server finds that nothing has changed
-        assert cluster.changes == []
+    assert cluster.changes == []
 
 
 def test_generated_passwords_are_long_differ_and_open_what_they_are_for(cluster: Cluster) -> None:
@@ -39,7 +38,7 @@ def test_generated_passwords_are_long_differ_and_open_what_they_are_for(cluster:
     assert len(set(secrets)) == 3
     assert all(len(secret) >= 32 and secret.isalnum() for secret in secrets)
     assert database["uri"] == f"postgresql://synergyway:{database['password']}@sw-postgresql:5432/synergyway"
-    assert broker["uri"] == f"amqp://synergyway:{broker['password']}@sw-rabbitmq:5672//"
+    assert broker["uri"] == f"amqp://synergyway:{broker['password']}@sw-rabbitmq:5672/%2F"
 
 
 def test_an_uninstall_leaves_the_passwords_which_a_reinstall_finds(cluster: Cluster, binary: str) -> None:
@@ -92,19 +91,21 @@ def test_a_changed_image_brings_a_migration_of_its_own_and_takes_the_old_one_awa
     ],
     ids=str,
 )
-def test_any_value_can_be_changed_later(cluster: Cluster, change: Object) -> None:
+def test_any_value_can_be_changed_later(change: Object) -> None:
     """None of them changes what Kubernetes lets nobody change: a selector, a Job's pod, a claim's template."""
-    cluster.install(values=GIVEN)
-    cluster.upgrade(values=merged(GIVEN, change))
-    cluster.upgrade(values=GIVEN)
+    before, after = render(GIVEN), render(merged(GIVEN, change))
+    assert before != after
+    for item in before:
+        kind, name = item["kind"], item["metadata"]["name"]
+        if name in after.names(kind):
+            assert unchangeable(item) == unchangeable(after.get(kind, name)), f"{kind} {name}"
 
 
-def test_a_new_version_of_the_chart_and_the_application_changes_nothing_that_may_not_change(cluster: Cluster) -> None:
-    """Versions stand in labels, and a label in a selector or in a claim's template could never move on."""
-    cluster.install(values={"image": {"tag": "1"}, "postgresql": {"image": {"tag": "17.4"}}})
-    cluster.upgrade(values={"image": {"tag": "2"}, "postgresql": {"image": {"tag": "17.5"}}})
-    for item in (*cluster.of("Deployment").values(), *cluster.of("StatefulSet").values()):
-        assert not any("version" in label or "chart" in label for label in item["spec"]["selector"]["matchLabels"])
+def test_no_label_that_moves_on_with_versions_stands_where_nothing_may_change() -> None:
+    for item in render(GIVEN):
+        text = str(unchangeable(item)) if item["kind"] != "Job" else ""
+        assert "app.kubernetes.io/version" not in text
+        assert "helm.sh/chart" not in text
 
 
 def test_a_password_from_values_wins_over_the_kept_one(cluster: Cluster) -> None:
@@ -117,7 +118,7 @@ def test_a_password_from_values_wins_over_the_kept_one(cluster: Cluster) -> None
     after = cluster.of("Deployment")["sw-synergyway-api"]
     assert before["spec"]["template"] != after["spec"]["template"]
     # And stays, when the next upgrade does not say it again.
-    cluster.upgrade()
+    cluster.upgrade(values={"config": {"LOG_LEVEL": "DEBUG"}})
     assert cluster.secret("sw-postgresql")["password"] == "from values"
 
 
@@ -151,7 +152,7 @@ def test_a_cluster_of_brokers_is_not_shrunk_by_accident(cluster: Cluster) -> Non
     for number in range(3):
         cluster.create("PersistentVolumeClaim", f"data-sw-rabbitmq-{number}")
     with pytest.raises(Refused, match="shows that this was a cluster"):
-        cluster.upgrade()
+        cluster.upgrade(values={"rabbitmq": {"replicas": 1}})
     cluster.upgrade(values={"rabbitmq": {"replicas": 3}})
 
 
@@ -168,8 +169,7 @@ def test_helm_test_runs_its_pods_and_can_run_them_again(cluster: Cluster) -> Non
     cluster.install(binary=HELMS[0])
     for _ in range(2):
         said = cluster.helm("test", "sw", binary=HELMS[0])
-        assert "Succeeded" in said
-        assert cluster.of("Pod")
+        assert said.count("Succeeded") == len(render().of("Pod")) > 1
 
 
 def test_the_notes_say_what_to_do_next(cluster: Cluster) -> None:
@@ -202,7 +202,7 @@ def test_the_notes_follow_the_values(cluster: Cluster) -> None:
     )
     said = cluster.install(values=values)
     assert "http://people.example.com/users/ui" in said
-    assert "alembic upgrade head" in said
+    assert "python -m app migrate" in said
     assert "Flower asks for no password" in said
     assert "port-forward" not in said
     assert "celery call" not in said
