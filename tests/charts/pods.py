@@ -10,6 +10,7 @@ import urllib.request
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from socket import create_connection
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from docker.models.volumes import Volume
 from docker.types import Mount
 
 from tests.charts.helm import Manifests, Object, Pod
+from tests.charts.switch import CONTROL
 from tests.conftest import PROJECT
 
 _LABELS = {"synergyway.checkout": str(PROJECT)}
@@ -61,8 +63,7 @@ class RunningPod:
 
     @property
     def ip(self) -> str:
-        self.main.reload()
-        return str(self.main.attrs["NetworkSettings"]["Networks"][self.namespace.network.name]["IPAddress"])
+        return _address(self.main, self.namespace)
 
     def log(self) -> str:
         return self.main.logs().decode(errors="replace")
@@ -158,6 +159,36 @@ class RunningPod:
         self.containers, self.volumes = {}, {}
 
 
+@dataclass
+class Switch:
+    """A Service that can be told which pods are ready, as the endpoints controller would be."""
+
+    namespace: "Namespace"
+    container: Container
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{_address(self.container, self.namespace)}:{self.port}"
+
+    def lead_to(self, *pods: RunningPod) -> None:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with create_connection((_address(self.container, self.namespace), CONTROL), 2) as connection:
+                    connection.sendall(" ".join(pod.ip for pod in pods).encode() + b"\n")
+                    assert connection.recv(10) == b"ok\n"
+                    return
+            except OSError:
+                assert time.monotonic() < deadline, self.container.logs().decode()
+                time.sleep(_LOOK_SECONDS)
+
+
+def _address(container: Container, namespace: "Namespace") -> str:
+    container.reload()
+    return str(container.attrs["NetworkSettings"]["Networks"][namespace.network.name]["IPAddress"])
+
+
 class Namespace:
     """The pods of a release beside each other: a network in which Services have their names, and claims that stay."""
 
@@ -200,6 +231,30 @@ class Namespace:
         for spec in pod.spec["containers"]:
             running.containers[spec["name"]] = self._run(running, spec)
         return running
+
+    def serve(self, service: str, image: str, *pods: RunningPod) -> "Switch":
+        """Stands in for a Service whose ports are not its pods' own. image: one that has Python."""
+        spec = self.manifests.get("Service", service)["spec"]
+        ports = {port["port"]: self._target(pods[0].pod, port) for port in spec["ports"]}
+        container = self.client.containers.run(
+            image,
+            [
+                "python",
+                "-c",
+                (Path(__file__).parent / "switch.py").read_text(),
+                *(f"{a}:{b}" for a, b in ports.items()),
+            ],
+            network=self.network.name,
+            networking_config={
+                self.network.name: self.client.api.create_endpoint_config(_in_domain(service, self.name))
+            },
+            labels=_LABELS,
+            detach=True,
+        )
+        self._others.append(container)
+        switch = Switch(self, container, next(iter(ports)))
+        switch.lead_to(*pods)
+        return switch
 
     def _run(self, running: RunningPod, spec: Object) -> Container:
         pod = running.pod
