@@ -1,6 +1,9 @@
 {{/*
 How the roles reach the broker, as a list of environment variables. In this order: the bundled server; a Secret that holds
 a URI; a Secret that holds parts; values.
+
+User and password out of parts are variables of their own, which the application puts into the URI: Kubernetes cannot
+percent-encode them.
 */}}
 {{- define "synergyway.brokerEnv" -}}
 {{- $external := .Values.externalBroker -}}
@@ -11,9 +14,9 @@ a URI; a Secret that holds parts; values.
 - name: CELERY_BROKER_URL
   {{- include "synergyway.secretKeyRef" (dict "name" $external.existingSecret "key" $keys.uri) | nindent 2 }}
 {{- else if $external.existingSecret -}}
-{{- $parts := dict -}}
 {{- $values := include "synergyway.brokerParts" $external | fromYaml -}}
-{{- range $variable, $part := dict "BROKER_HOST" "host" "BROKER_PORT" "port" "BROKER_USERNAME" "username" "BROKER_PASSWORD" "password" "BROKER_VHOST" "vhost" }}
+{{- $parts := dict -}}
+{{- range $variable, $part := dict "BROKER_HOST" "host" "BROKER_PORT" "port" "BROKER_VHOST" "vhost" }}
 {{- if get $keys $part }}
 {{- $_ := set $parts $part (printf "$(%s)" $variable) }}
 - name: {{ $variable }}
@@ -22,9 +25,17 @@ a URI; a Secret that holds parts; values.
 {{- $_ := set $parts $part (include "synergyway.encoded" (get $values $part)) }}
 {{- end }}
 {{- end }}
-# After its parts: Kubernetes puts in only what it knows already, and as it is, so a password must not need encoding.
 - name: CELERY_BROKER_URL
-  value: {{ $external.scheme }}://{{ $parts.username }}:{{ $parts.password }}@{{ $parts.host }}:{{ $parts.port }}/{{ $parts.vhost }}
+  value: {{ $external.scheme }}://{{ $parts.host }}:{{ $parts.port }}/{{ $parts.vhost }}
+{{- if $keys.username }}
+- name: CELERY_BROKER_USERNAME
+  {{- include "synergyway.secretKeyRef" (dict "name" $external.existingSecret "key" $keys.username) | nindent 2 }}
+{{- else if $external.username }}
+- name: CELERY_BROKER_USERNAME
+  value: {{ quote $external.username }}
+{{- end }}
+- name: CELERY_BROKER_PASSWORD
+  {{- include "synergyway.secretKeyRef" (dict "name" $external.existingSecret "key" $keys.password) | nindent 2 }}
 {{- else -}}
 - name: CELERY_BROKER_URL
   {{- include "synergyway.secretKeyRef" (dict "name" (include "synergyway.fullname" .) "key" "CELERY_BROKER_URL") | nindent 2 }}
@@ -42,11 +53,12 @@ a URI; a Secret that holds parts; values.
 {{- $auth := .Values.auth -}}
 {{- $name := include "synergyway.rabbitmq.fullname" . -}}
 {{- if $auth.existingSecret -}}
-- name: BROKER_PASSWORD
-  {{- include "synergyway.secretKeyRef" (dict "name" $auth.existingSecret "key" $auth.existingSecretKeys.password) | nindent 2 }}
-# After its part: Kubernetes puts in only what it knows already, and as it is, so a password must not need encoding.
 - name: CELERY_BROKER_URL
-  value: amqp://{{ include "synergyway.encoded" $auth.username }}:$(BROKER_PASSWORD)@{{ $name }}:{{ .Values.service.port }}/{{ include "synergyway.encoded" $auth.vhost }}
+  value: amqp://{{ $name }}:{{ .Values.service.port }}/{{ include "synergyway.encoded" $auth.vhost }}
+- name: CELERY_BROKER_USERNAME
+  value: {{ quote $auth.username }}
+- name: CELERY_BROKER_PASSWORD
+  {{- include "synergyway.secretKeyRef" (dict "name" $auth.existingSecret "key" $auth.existingSecretKeys.password) | nindent 2 }}
 {{- else -}}
 - name: CELERY_BROKER_URL
   {{- include "synergyway.secretKeyRef" (dict "name" $name "key" "uri") | nindent 2 }}

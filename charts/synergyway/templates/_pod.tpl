@@ -115,9 +115,6 @@ volumeMounts:
   {{- include "synergyway.env" (dict "root" .root "role" .role "needs" (list "database")) | nindent 2 }}
   resources:
     {{- toYaml .root.Values.migrations.resources | nindent 4 }}
-  command:
-    - sh
-    - -c
-    - |
-      {{- .root.Files.Get "files/wait_for_schema.sh" | trim | nindent 6 }}
+  # For a day, while it says why: after a shorter time the kubelet would only start it again.
+  command: [python, -m, app, wait-for-schema, --timeout, "86400"]
 {{- end }}

@@ -2,7 +2,7 @@
 {{- define "synergyway.migrationSpec" -}}
 {{- $role := .Values.migrations -}}
 {{- $secret := eq $role.mode "hook" | ternary (include "synergyway.componentName" (dict "root" . "component" "migrate")) "" -}}
-{{- $command := $role.command | default (list "sh" "-c" (.Files.Get "files/migrate.sh" | trim)) -}}
+{{- $command := $role.command | default (list "python" "-m" "app" "migrate" "--timeout" (int $role.activeDeadlineSeconds | toString)) -}}
 backoffLimit: {{ int $role.backoffLimit }}
 activeDeadlineSeconds: {{ int $role.activeDeadlineSeconds }}
 template:

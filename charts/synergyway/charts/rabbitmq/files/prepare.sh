@@ -2,14 +2,6 @@
 # its user's alone, and the definitions, which are made of values that the chart may not know.
 set -eu
 umask 077
-
-case ${EXISTING_SECRET:+$PASSWORD} in
-  *[!A-Za-z0-9._~-]*)
-    echo "The password in the Secret $EXISTING_SECRET has a character that a URI cannot have as it is, and Kubernetes cannot encode it: use letters, digits and . _ ~ - alone." >&2
-    exit 1
-    ;;
-esac
-
 cd /var/lib/rabbitmq
 
 rm -f .erlang.cookie
