@@ -9,10 +9,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cov check chart-check chart-docs format lock hooks kind-up kind-down clean
+.PHONY: help run test cov check chart-check chart-docs format bench bench-scale bench-growth lock hooks kind-up kind-down clean
 
 help:  ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/runtime  ## Run the whole service here, with no server to install (PORT=8000)
 	@$(BIN)/python -m app run --port $(PORT)
@@ -47,14 +47,23 @@ format: $(VENV)/dev  ## Format the code
 	@$(BIN)/black --quiet .
 	@$(BIN)/ruff check --quiet --fix .
 
-UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+bench: $(VENV)/bench  ## Measure the usual way, ours and the limit side by side (PostgreSQL by Docker or BENCH_DATABASE_URL)
+	@$(BIN)/python -m benchmarks.compare
+
+bench-scale: $(VENV)/bench  ## Measure what grows from 10 thousand to 1 million users
+	@$(BIN)/python -m benchmarks.scale
+
+bench-growth: $(VENV)/bench  ## Measure one run over 1, 2 and 4 worker processes
+	@$(BIN)/python -m benchmarks.growth
+
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	--no-emit-index-url --no-annotate --no-header
 
 lock: $(VENV)/dev  ## Pin the dependencies anew
-	@for extra in "" "--extra dev"; do \
-		$(UV_COMPILE) pyproject.toml $$extra --output-file requirements$${extra:+-dev}.lock || exit 1; \
-	done
-	@$(UV_COMPILE) --group lint --output-file requirements-lint.lock
+	@$(BIN)/$(LOCK) pyproject.toml --output-file requirements.lock
+	@$(BIN)/$(LOCK) pyproject.toml --extra dev --output-file requirements-dev.lock
+	@$(BIN)/$(LOCK) pyproject.toml --extra dev --extra bench --output-file requirements-bench.lock
+	@$(BIN)/$(LOCK) --group lint --output-file requirements-lint.lock
 
 hooks: $(VENV)/dev  ## Run the checks before each commit
 	@$(BIN)/pre-commit install
@@ -76,6 +85,11 @@ $(VENV)/dev: requirements-dev.lock | $(BIN)/python
 	@echo "Installing what the tests need ..."
 	@$(PIP) install --require-hashes --requirement requirements-dev.lock
 	@touch $@ $(VENV)/runtime
+
+$(VENV)/bench: requirements-bench.lock | $(BIN)/python
+	@echo "Installing what the benchmarks need ..."
+	@$(PIP) install --require-hashes --requirement requirements-bench.lock
+	@touch $@ $(VENV)/dev $(VENV)/runtime
 
 # Tools of their own, whose pins would hold back those of the service.
 $(LINT)/done: requirements-lint.lock | $(BIN)/python

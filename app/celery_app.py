@@ -1,13 +1,18 @@
 """The Celery application: queues, reliability, beat's schedule. ``celery -A app.celery_app.celery``."""
 
+import time
+from functools import partial
 from typing import Any
 
 from celery import Celery
 from celery.schedules import crontab
+from celery.signals import after_task_publish, before_task_publish
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
 from kombu.pools import producers
+from opentelemetry.trace import SpanKind
 
+from app import tracing
 from app.errors import BrokerUnavailable
 from app.records import ChunkMessage, Job
 from app.services.context import Context, open_context
@@ -37,14 +42,6 @@ JOBS_QUEUE = Queue(
 
 
 _PUBLISH_SECONDS = 2
-# Without these a broker that is paused or short of memory blocks the publisher for as long as that lasts. What was
-# given up on may be delivered all the same: a chunk that is published twice is done once.
-_PUBLISH_OPTIONS = {
-    "amqp": {"read_timeout": _PUBLISH_SECONDS, "write_timeout": _PUBLISH_SECONDS},
-    "amqps": {"read_timeout": _PUBLISH_SECONDS, "write_timeout": _PUBLISH_SECONDS},
-    "redis": {"socket_timeout": _PUBLISH_SECONDS, "socket_connect_timeout": _PUBLISH_SECONDS},
-    "rediss": {"socket_timeout": _PUBLISH_SECONDS, "socket_connect_timeout": _PUBLISH_SECONDS},
-}
 
 
 class SynergyWay(Celery):
@@ -53,16 +50,25 @@ class SynergyWay(Celery):
     context: Context
 
 
-def publish(message: ChunkMessage) -> None:
-    """Puts a chunk into the queue. Raises BrokerUnavailable, within seconds: the reaper publishes what was not."""
-    connection = celery.connection_for_write(
-        connect_timeout=_PUBLISH_SECONDS, transport_options=_PUBLISH_OPTIONS.get(_scheme(settings), {})
-    )
+def publish(app: SynergyWay, seconds: float, message: ChunkMessage) -> None:
+    """Puts a chunk into the queue. Raises BrokerUnavailable; ``seconds`` is the wait for the broker at each step.
+
+    Without such limits a broker that is paused or short of memory blocks the publisher for as long as that lasts. What
+    was given up on may be delivered all the same: a chunk that is published twice is done once.
+    """
+    timeouts = _socket_timeouts(app.context.settings, seconds)
+    connection = app.connection_for_write(connect_timeout=seconds, transport_options=timeouts)
+    headers: dict[str, Any] = {}
     try:
-        with producers[connection].acquire(block=True, timeout=_PUBLISH_SECONDS) as producer:
-            celery.send_task(
+        with (
+            tracing.span(f"publish {message.job}", SpanKind.PRODUCER, synergyway__chunk_id=message.chunk_id),
+            producers[connection].acquire(block=True, timeout=seconds) as producer,
+        ):
+            tracing.add_headers(headers, message.trace_id)
+            app.send_task(
                 TASKS[message.job],
                 kwargs={"chunk_id": message.chunk_id},
+                headers=headers,
                 # rpc:// would declare a reply queue, which can block for ever while the broker is down.
                 ignore_result=True,
                 producer=producer,
@@ -70,6 +76,28 @@ def publish(message: ChunkMessage) -> None:
             )
     except (*connection.connection_errors, *connection.channel_errors, KombuError, OSError) as error:
         raise BrokerUnavailable(f"the broker did not take the message: {error}") from error
+
+
+def _socket_timeouts(settings: Settings, seconds: float) -> dict[str, float]:
+    if _scheme(settings) in ("amqp", "amqps"):
+        return {"read_timeout": seconds, "write_timeout": seconds}
+    if _scheme(settings) in ("redis", "rediss"):
+        return {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    return {}
+
+
+@before_task_publish.connect(weak=False)
+def stamp(headers: dict[str, Any], **_: Any) -> None:
+    """For the time that the message waits, and for retries, which Celery publishes itself."""
+    headers["published_at"] = time.time()
+    if not headers.get("traceparent"):
+        tracing.add_headers(headers)
+
+
+@after_task_publish.connect(weak=False)
+def count_sent(sender: str, **_: Any) -> None:
+    # The routing key of a delayed message is another one each time.
+    celery.context.metrics.sent.labels(sender, JOBS_QUEUE.name).inc()
 
 
 def _scheme(settings: Settings) -> str:
@@ -99,11 +127,11 @@ def _crontab(cron: Cron) -> crontab:
     return crontab(minute, hour, day_of_week, day_of_month, month_of_year)
 
 
-def create_celery(settings: Settings) -> SynergyWay:
-    """The application, which has connected to nothing yet."""
+def create_celery(settings: Settings, publish_seconds: float = _PUBLISH_SECONDS) -> SynergyWay:
+    """The application, which has connected to nothing yet. publish_seconds: see publish."""
     app = SynergyWay(
         "synergyway",
-        broker=settings.celery_broker_url.get_secret_value(),
+        broker=settings.broker_url,
         backend=settings.celery_result_backend.get_secret_value(),
         include=["app.worker.signals", "app.tasks.users", "app.tasks.addresses", "app.tasks.credit_cards"],
     )
@@ -141,7 +169,7 @@ def create_celery(settings: Settings) -> SynergyWay:
             for job, cron in schedules(settings).items()
         },
     )
-    app.context = open_context(settings, publish)
+    app.context = open_context(settings, partial(publish, app, publish_seconds))
     return app
 
 

@@ -26,13 +26,14 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _CELERY = ("celery", "--quiet", "-A", "app.celery_app.celery")
 _WORKER = (*_CELERY, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
 _BEAT = (*_CELERY, "beat")
+_MEASURED = {"api": 0, "worker": 1, "beat": 2}
 
 
 def run(port: int) -> int:
     """Runs until Ctrl-C (exit code 0) or until a part ends by itself (1)."""
     sample_port = _free_port()
     _set_defaults(f"http://127.0.0.1:{sample_port}/users")
-    settings_or_exit()
+    metrics_port = settings_or_exit().metrics_port
     _FOLDER.mkdir(exist_ok=True)
     with (_FOLDER / "lock").open("w") as lock:
         try:
@@ -41,7 +42,7 @@ def run(port: int) -> int:
             _refuse("SynergyWay runs in this folder already: stop it first, or use a second clone.")
         _check_port(port)
         _make_broker()
-        return _Roles().run(port, sample_port)
+        return _Roles(metrics_port).run(port, sample_port)
 
 
 def _set_defaults(sample_url: str) -> None:
@@ -53,6 +54,7 @@ def _set_defaults(sample_url: str) -> None:
         "USERS_API_URL": sample_url,
         "ADDRESS_API_URL": sample_url,
         "CREDIT_CARD_API_URL": sample_url,
+        "METRICS_HOST": "127.0.0.1",
     }
     for name, value in embedded.items():
         os.environ.setdefault(name, value)
@@ -65,7 +67,8 @@ def _make_broker() -> None:
 
 
 class _Roles:
-    def __init__(self) -> None:
+    def __init__(self, metrics_port: int) -> None:
+        self._metrics_port = metrics_port
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._stopped = threading.Event()
 
@@ -93,7 +96,10 @@ class _Roles:
             self._stop()
 
     def _start(self, role: str, *command: str) -> None:
-        environment = os.environ | {"HEARTBEAT_FILE": str(_FOLDER / f"{role}.heartbeat")}
+        # Roles that share a machine cannot share a port.
+        port = self._metrics_port and self._metrics_port + _MEASURED.get(role, 0)
+        own = {"HEARTBEAT_FILE": str(_FOLDER / f"{role}.heartbeat"), "METRICS_PORT": str(port)}
+        environment = os.environ | own
         # A session of its own, so that Ctrl-C reaches this process alone, which then stops them in order.
         self._processes[role] = subprocess.Popen(
             [sys.executable, "-m", *command],

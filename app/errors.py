@@ -2,7 +2,10 @@
 
 SynergyWayError
 ├── ConfigurationError        a setting or an argument is wrong: correct it
+├── KeyReused                 a request's idempotency key belongs to another request
 ├── BrokerUnavailable         the message broker did not take a message
+│   └── RunNotStarted         and the run that it was to start is failed
+├── DatabaseUnavailable       the database did not answer a read of the API
 ├── LeaseLost                 another worker has taken the chunk over: this one stops
 ├── Abandoned                 workers died of a chunk once too often
 └── ProviderError             the source refused, or answered what cannot be used: asking again is no help
@@ -24,6 +27,22 @@ class ConfigurationError(SynergyWayError):
 
 class BrokerUnavailable(SynergyWayError):
     """The message broker is out of reach or did not confirm a message."""
+
+
+class DatabaseUnavailable(SynergyWayError):
+    """The database is out of reach, or all connections to it are taken for too long."""
+
+
+class RunNotStarted(BrokerUnavailable):
+    """The broker did not take the run's message. The run is failed, and stays so even when the message arrives."""
+
+    def __init__(self, run_id: int, reason: str) -> None:
+        super().__init__(f"run {run_id} is failed and will not be started: {reason}")
+        self.run_id = run_id
+
+
+class KeyReused(SynergyWayError):
+    """The idempotency key was used for a request that asked for something else."""
 
 
 class LeaseLost(SynergyWayError):

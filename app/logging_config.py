@@ -12,7 +12,7 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from app import __version__
+from app import __version__, tracing
 from app.utils.masking import redact
 
 _ids: ContextVar[Mapping[str, object]] = ContextVar("log_ids", default=MappingProxyType({}))
@@ -34,9 +34,13 @@ def add_log_ids(**ids: object) -> None:
 
 
 class _AddIds(logging.Filter):
+    """Those at hand, and those of the span that is open."""
+
     def filter(self, record: logging.LogRecord) -> bool:
         for name, value in _ids.get().items():
             setattr(record, name, value)
+        if ids := tracing.current_ids():
+            record.trace_id, record.span_id = ids
         return True
 
 
@@ -88,7 +92,11 @@ def configure_logging(*, level: str, app_env: str, role: str) -> None:
             "formatters": {"lines": formatter},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines", "filters": ["ids"]}},
             "root": {"level": level, "handlers": ["stderr"]},
-            "loggers": {name: {"handlers": [], "propagate": True, "level": "NOTSET"} for name in libraries},
+            "loggers": {
+                **{name: {"handlers": [], "propagate": True, "level": "NOTSET"} for name in libraries},
+                # A line at INFO for each connection that is taken and returned.
+                "psycopg.pool": {"level": "WARNING"},
+            },
         }
     )
     logging.captureWarnings(True)

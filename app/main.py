@@ -2,28 +2,47 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
-from fastapi.staticfiles import StaticFiles
 
 from app import __version__
-from app.api import routes_health, routes_ui, routes_users
+from app.api import routes_health, routes_runs, routes_ui, routes_users
+from app.api.assets import Assets
+from app.api.auth import require_token
+from app.api.documentation import document
+from app.api.draining import Draining
 from app.api.errors import add_error_handlers
-from app.db import AsyncDatabase
+from app.api.metrics import HttpMetrics, MeasuredRequests
+from app.api.starting import Starter
+from app.api.tracing import TracedRequests
+from app.async_db import async_database
 from app.logging_config import configure_logging
+from app.metrics import serve
+from app.services.context import Context
 from app.settings import Settings, settings_or_exit
+from app.tracing import set_up_tracing, stop_tracing
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application, which connects to its database at the first request."""
-    database = AsyncDatabase(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
+    """The application, which connects to its database at the first request.
+
+    context: what runs are started with, by default what Celery's settings say.
+    """
+    database = async_database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+
+    metrics = HttpMetrics(database.pool_use)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        server = serve(metrics.registry, role="api", host=settings.metrics_host, port=settings.metrics_port)
+        set_up_tracing("api")
+        await database.open()
         yield
-        await database.dispose()
+        await database.close()
+        stop_tracing()
+        if server is not None:
+            server.close()
 
     app = FastAPI(
         title="SynergyWay",
@@ -33,11 +52,19 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.database = database
+    app.state.starter = Starter(settings, context)
+    app.add_middleware(Draining)
     add_error_handlers(app)
-    app.include_router(routes_health.router)
+    app.add_middleware(MeasuredRequests, metrics=metrics)
+    app.add_middleware(TracedRequests)  # around it, so that what is measured can name its trace
+    # Not asked for at each request when no token is needed.
+    reading = [Depends(require_token)] if settings.read_token_required else []
     app.include_router(routes_ui.router)  # before /users/{user_id}, which would take "ui" for an id
-    app.include_router(routes_users.router)
-    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    app.include_router(routes_users.router, dependencies=reading)
+    app.include_router(routes_runs.router, dependencies=reading)
+    app.include_router(routes_health.router)
+    app.mount("/static", Assets())
+    document(app)
     app.add_api_route("/", lambda: RedirectResponse("/users/ui"), include_in_schema=False)
     return app
 

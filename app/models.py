@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
     Boolean,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     TypeDecorator,
     UniqueConstraint,
     text,
@@ -25,6 +27,14 @@ _BIG = BigInteger().with_variant(Integer, "sqlite")
 # Users that were never checked sort before all others, whose pause ends at some later time.
 _NEVER_CHECKED = text("'1970-01-01 00:00:00.000000'")
 _OPEN_STATUS = text("status IN ('queued', 'running')")
+_PRESENT = text("removed_at IS NULL")
+_REMOVED = text("removed_at IS NOT NULL")
+_LACKS_ADDRESS = text("NOT has_address AND removed_at IS NULL")
+_LACKS_CARD = text("NOT has_card AND removed_at IS NULL")
+
+
+def _partial_index(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, postgresql_where=where, sqlite_where=where)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -66,7 +76,8 @@ class User(Timestamps, Base):
 
     has_address and has_card are kept true to the other two tables by triggers, so that filters and picks cost the
     same at any size. *_checks counts the answers that gave no usable record, *_due_at is the time before which the
-    user is not asked for again. search_text is name, username and email, case folded, a line each.
+    user is not asked for again. search_text is name, username and email, case folded, a line each. removed_at is when
+    a complete sync first missed the user, None while the source has them.
     """
 
     __tablename__ = "users"
@@ -80,6 +91,7 @@ class User(Timestamps, Base):
     website: Mapped[str | None]
     company_name: Mapped[str | None]
     search_text: Mapped[str] = mapped_column(Text)
+    removed_at: Mapped[datetime | None]
     has_address: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     address_checks: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     address_due_at: Mapped[datetime] = mapped_column(server_default=_NEVER_CHECKED)
@@ -88,23 +100,11 @@ class User(Timestamps, Base):
     card_due_at: Mapped[datetime] = mapped_column(server_default=_NEVER_CHECKED)
 
     __table_args__ = (
-        Index("ix_users_has_address_has_card_id", "has_address", "has_card", "id"),
-        Index("ix_users_has_address_id", "has_address", "id"),
-        Index("ix_users_has_card_id", "has_card", "id"),
-        Index(
-            "ix_users_address_due",
-            "address_due_at",
-            "id",
-            postgresql_where=text("NOT has_address"),
-            sqlite_where=text("NOT has_address"),
-        ),
-        Index(
-            "ix_users_card_due",
-            "card_due_at",
-            "id",
-            postgresql_where=text("NOT has_card"),
-            sqlite_where=text("NOT has_card"),
-        ),
+        # Any combination of flags is a range of one of these, or a few of them merged: see queries/users.py.
+        _partial_index("ix_users_present", "has_address", "has_card", "id", where=_PRESENT),
+        _partial_index("ix_users_removed", "has_address", "has_card", "id", where=_REMOVED),
+        _partial_index("ix_users_address_due", "address_due_at", "id", where=_LACKS_ADDRESS),
+        _partial_index("ix_users_card_due", "card_due_at", "id", where=_LACKS_CARD),
     )
 
 
@@ -162,7 +162,9 @@ class Run(Outcome, Tally, Base):
     """One execution of a job. The counts are summed up from its chunks when it ends.
 
     message_id is the Celery task id of the message that `celery call` sent, so that a redelivery finds its run.
-    blocked_by is the open run because of which this one was skipped.
+    idempotency_key is what the request that asked for the run called it, idempotency_fingerprint what it asked for.
+    blocked_by is the open run because of which this one was skipped. removed counts the users that the run marked as
+    removed; note is a sentence about a run that did not fail.
     """
 
     __tablename__ = "runs"
@@ -173,13 +175,20 @@ class Run(Outcome, Tally, Base):
     scheduled_for: Mapped[datetime | None]
     batch_size: Mapped[int | None] = mapped_column(Integer)
     message_id: Mapped[str | None] = mapped_column(unique=True)
+    idempotency_key: Mapped[str | None]
+    idempotency_fingerprint: Mapped[str | None] = mapped_column(String(64))
     blocked_by: Mapped[int | None] = mapped_column(BigInteger)
     trace_id: Mapped[str | None] = mapped_column(String(32))
+    removed: Mapped[int] = mapped_column(server_default=text("0"))
+    note: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         UniqueConstraint("task", "scheduled_for"),
-        Index("uq_runs_open_task", "task", unique=True, postgresql_where=_OPEN_STATUS, sqlite_where=_OPEN_STATUS),
+        Index("uq_runs_idempotency_key", "idempotency_key", unique=True),
+        _partial_index("uq_runs_open_task", "task", where=_OPEN_STATUS, unique=True),
         Index("ix_runs_task_status_finished_at", "task", "status", "finished_at"),
+        Index("ix_runs_task_id", "task", "id"),
+        Index("ix_runs_status_id", "status", "id"),
     )
 
 
@@ -210,5 +219,21 @@ class RunChunk(Outcome, Tally, Base):
 
     __table_args__ = (
         UniqueConstraint("run_id", "number"),
-        Index("ix_run_chunks_open", "status", "id", postgresql_where=_OPEN_STATUS, sqlite_where=_OPEN_STATUS),
+        _partial_index("ix_run_chunks_open", "status", "id", where=_OPEN_STATUS),
     )
+
+
+class SeenPage(Base):
+    """Whom a page of an open sync has shown, until the run's end tells from it whom the source no longer has.
+
+    position: the chunk's position behind the page. external_ids: all ids on it, those of rejected records included.
+    records: how many records they stand for. total: what the source said with this page that it has, or None.
+    """
+
+    __tablename__ = "seen_pages"
+
+    chunk_id: Mapped[int] = mapped_column(ForeignKey("run_chunks.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    external_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger).with_variant(JSON(), "sqlite"))
+    records: Mapped[int] = mapped_column(Integer)
+    total: Mapped[int | None] = mapped_column(BigInteger)

@@ -87,7 +87,8 @@ class UserPage:
     """A page of users.
 
     size: records in the answer, rejected ones included. total: what the source says it has, None when it does not say.
-    complete: the answer is the whole collection, whatever page was asked for.
+    complete: the answer is the whole collection, whatever page was asked for. seen: the ids of all records, rejected
+    ones included. unknown: how many rejected records have no id that could be read.
     """
 
     users: Sequence[UserRecord]
@@ -95,6 +96,8 @@ class UserPage:
     size: int
     total: int | None
     complete: bool
+    seen: Set[int] = frozenset()
+    unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,10 @@ class Counts:
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Counts)))
+
+    def total(self) -> int:
+        """How many rows and records they stand for."""
+        return sum(getattr(self, f.name) for f in fields(Counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +132,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ChunkMessage:
-    """What goes through the broker: do this chunk of a run of this job."""
+    """What goes through the broker: do this chunk of a run of this job.
+
+    trace_id: the run's trace, for a message that is not published from within it.
+    """
 
     job: Job
     chunk_id: int
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

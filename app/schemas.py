@@ -3,7 +3,9 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from app.records import Job, Status, Trigger
 
 _ADDRESS: dict[str, Any] = {
     "street": "626 Main Street",
@@ -20,6 +22,33 @@ _CARD: dict[str, Any] = {
     "brand": "Visa",
     "exp_month": 5,
     "exp_year": 2028,
+}
+_RUN: dict[str, Any] = {
+    "id": 12,
+    "task": "sync_users",
+    "trigger": "api",
+    "status": "running",
+    "stale": False,
+    "scheduled_for": None,
+    "batch_size": None,
+    "blocked_by": None,
+    "trace_id": None,
+    "created_at": "2026-11-23T10:00:00.123456+00:00",
+    "started_at": "2026-11-23T10:00:00.234567+00:00",
+    "finished_at": None,
+    "inserted": 3,
+    "updated": 1,
+    "unchanged": 96,
+    "rejected": 0,
+    "missing": 0,
+    "removed": 0,
+    "chunks": 1,
+    "chunks_done": 0,
+    "rows_done": 100,
+    "rows_total": 208,
+    "error_class": None,
+    "error_message": None,
+    "note": None,
 }
 
 
@@ -67,6 +96,7 @@ class UserOut(BaseModel):
                     "company_name": "Dooley, Kozey and Cronin",
                     "created_at": "2026-11-23T10:00:00.123456+00:00",
                     "updated_at": "2026-11-23T10:00:00.123456+00:00",
+                    "removed_at": None,
                     "address": _ADDRESS,
                     "credit_card": _CARD,
                 }
@@ -83,9 +113,105 @@ class UserOut(BaseModel):
     website: str | None = Field(description="Website, as the source gives it.")
     company_name: str | None = Field(description="The company that the user works for.")
     created_at: datetime = Field(description="When the user was first seen, in UTC.")
-    updated_at: datetime = Field(description="When one of the values above last changed, in UTC.")
+    updated_at: datetime = Field(description="When one of the values above, or the next one, last changed, in UTC.")
+    removed_at: datetime | None = Field(
+        description="When a complete sync first missed the user, in UTC; null while the source has them."
+    )
     address: AddressOut | None = Field(description="The address; null while none is known.")
     credit_card: CreditCardOut | None = Field(description="The credit card; null while none is known.")
+
+
+class RunIn(BaseModel):
+    """What is to be run."""
+
+    model_config = ConfigDict(
+        title="RunRequest",
+        extra="forbid",
+        json_schema_extra={"examples": [{"task": "sync_users"}, {"task": "enrich_missing_cards", "batch_size": 100}]},
+    )
+
+    task: Job = Field(description="The job.")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        strict=True,
+        description="How many users an enrichment looks up at the most; null for ENRICH_BATCH_SIZE. Not for a sync.",
+    )
+
+    @field_validator("batch_size")
+    @classmethod
+    def _goes_with_the_task(cls, batch_size: int | None, info: ValidationInfo) -> int | None:
+        if batch_size is not None and info.data.get("task") == Job.SYNC_USERS:
+            raise ValueError("sync_users reads all users and takes no batch_size")
+        return batch_size
+
+
+class RunOut(BaseModel):
+    """One execution of a job, made of chunks that workers do one by one."""
+
+    model_config = ConfigDict(title="Run", json_schema_extra={"examples": [_RUN]})
+
+    id: int = Field(description="The run's id.")
+    task: Job = Field(description="The job.")
+    trigger: Trigger = Field(description="What asked for it: a tick of beat, this API, a shell, or another run.")
+    status: Status = Field(description="`skipped`: another run of the job was open, see `blocked_by`.")
+    stale: bool = Field(
+        description="Whether the run is open and waits for a worker: its own died, or none has received it in time."
+    )
+    scheduled_for: datetime | None = Field(description="The tick that it is for, in UTC.")
+    batch_size: int | None = Field(description="How many users an enrichment looks up at the most.")
+    blocked_by: int | None = Field(description="The run because of which this one was skipped.")
+    trace_id: str | None = Field(description="The trace that the run belongs to, when tracing is on.")
+    created_at: datetime = Field(description="When it was asked for, in UTC.")
+    started_at: datetime | None = Field(description="When a worker began with it, in UTC.")
+    finished_at: datetime | None = Field(description="When it was over, in UTC.")
+    inserted: int = Field(description="Rows written that were not there before. So far, while the run is open.")
+    updated: int = Field(description="Rows written that had changed.")
+    unchanged: int = Field(description="Rows left alone.")
+    rejected: int = Field(description="Records of the source that were of no use.")
+    missing: int = Field(description="Users that the source did not have.")
+    removed: int = Field(description="Users that a sync marked as removed.")
+    chunks: int = Field(description="The parts of the run.")
+    chunks_done: int = Field(description="How many of them are over.")
+    rows_done: int = Field(description="The sum of inserted, updated, unchanged, rejected and missing so far.")
+    rows_total: int | None = Field(description="How many rows there are to do, as far as the source has told.")
+    error_class: str | None = Field(description="The kind of error that failed the run, or that it waits to pass.")
+    error_message: str | None = Field(description="The same as a sentence.")
+    note: str | None = Field(description="A sentence about a run that succeeded, such as why it removed nobody.")
+
+
+class ProblemOut(BaseModel):
+    """What is wrong with one parameter."""
+
+    model_config = ConfigDict(title="Problem")
+
+    type: str = Field(description="The kind of problem.")
+    loc: list[str | int] = Field(description="Where it is: `query`, `path`, `header` or `body`, and the name.")
+    msg: str = Field(description="A sentence for a person.")
+
+
+class InvalidOut(BaseModel):
+    """What is wrong with a request."""
+
+    model_config = ConfigDict(
+        title="Invalid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "detail": [
+                        {
+                            "type": "greater_than_equal",
+                            "loc": ["query", "limit"],
+                            "msg": "Input should be greater than or equal to 1",
+                        }
+                    ]
+                }
+            ]
+        },
+    )
+
+    detail: list[ProblemOut] = Field(description="A problem for each parameter that is wrong.")
 
 
 class ErrorOut(BaseModel):

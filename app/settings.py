@@ -1,8 +1,9 @@
 """Every setting of the service: read once from the environment, checked, frozen, passed down."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NoReturn
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -17,6 +18,7 @@ SourceName = Literal["auto", "dummyjson", "jsonplaceholder", "random_data_api"]
 
 BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "filesystem")
 BACKEND_SCHEMES = ("rpc", "redis", "rediss", "disabled", "cache+memory")
+SHORTEST_TOKEN = 16
 _DRIVERS = {
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
@@ -74,10 +76,22 @@ def _address(schemes: tuple[str, ...]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _token(value: object) -> SecretStr | None:
+    text = (value.get_secret_value() if isinstance(value, SecretStr) else str(value or "")).strip()
+    if not text:
+        return None
+    if len(text) < SHORTEST_TOKEN:
+        raise ValueError(f"has fewer than {SHORTEST_TOKEN} characters, which may be guessed")
+    if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", text):
+        raise ValueError("has a character that a Bearer token cannot have: letters, digits and ._~+/=- are allowed")
+    return SecretStr(text)
+
+
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+Token = Annotated[SecretStr | None, BeforeValidator(_token)]
 CronSetting = Annotated[Cron, NoDecode, BeforeValidator(_cron), PlainSerializer(str)]
 HttpUrl = Annotated[str, BeforeValidator(_http_url), PlainSerializer(redact)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -95,12 +109,18 @@ class Settings(BaseSettings):
     app_env: str = "local"
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
 
+    api_token: Token = None
+    read_token_required: bool = False
+
     database_url: Annotated[SecretStr, BeforeValidator(_database_url)] = SecretStr(
         "postgresql+psycopg://postgres:postgres@db:5432/postgres"
     )
     database_pool_size: int = Field(10, ge=1, le=100)
 
     celery_broker_url: Annotated[SecretStr, _address(BROKER_SCHEMES)] = SecretStr("amqp://guest:guest@rabbitmq:5672//")
+    # For deployments that have them apart from the address: put into it when it has none.
+    celery_broker_username: str | None = Field(None, min_length=1)
+    celery_broker_password: SecretStr | None = Field(None, min_length=1)
     celery_result_backend: Annotated[SecretStr, _address(BACKEND_SCHEMES)] = SecretStr("rpc://")
     filesystem_broker_dir: str = Field("var/broker", min_length=1)
 
@@ -132,6 +152,29 @@ class Settings(BaseSettings):
     runs_keep_days: int = Field(30, ge=1)
     heartbeat_file: str = Field("/tmp/synergyway-heartbeat", min_length=1)  # noqa: S108  # a worker's /tmp is its own
 
+    metrics_host: str = Field("0.0.0.0", min_length=1)  # noqa: S104  # whatever scrapes it comes from outside
+    metrics_port: int = Field(9100, ge=0, le=65_535)
+
+    @property
+    def broker_url(self) -> str:
+        """The broker's address with user and password, percent-encoded."""
+        url = self.celery_broker_url.get_secret_value()
+        parts = urlsplit(url)
+        if "@" in parts.netloc or self.celery_broker_password is None:
+            return url
+        password = quote(self.celery_broker_password.get_secret_value(), safe="")
+        user = f"{quote(self.celery_broker_username or '', safe='')}:{password}"
+        return parts._replace(netloc=f"{user}@{parts.netloc}").geturl()
+
+    @model_validator(mode="after")
+    def _token_is_there(self) -> "Settings":
+        if self.read_token_required and self.api_token is None:
+            raise ValueError(
+                "READ_TOKEN_REQUIRED=true needs an API_TOKEN that readers can send; set one, for example the output of "
+                "`openssl rand -hex 32`"
+            )
+        return self
+
     @model_validator(mode="after")
     def _limits_agree(self) -> "Settings":
         if not self.chunk_seconds < self.task_soft_time_limit_seconds < self.task_time_limit_seconds:
@@ -152,10 +195,13 @@ class Settings(BaseSettings):
         return self
 
 
-_ADDRESSES = frozenset(name for name in Settings.model_fields if name.endswith(("_url", "_backend")))
+_HIDDEN = frozenset(
+    name for name in Settings.model_fields if name.endswith(("_url", "_backend", "_password", "_token"))
+)
 _EXAMPLES = {
     "app_env": "local",
     "log_level": "INFO",
+    "api_token": "<what `openssl rand -hex 32` prints>",
     "database_url": "postgresql+psycopg://user:password@host:5432/name",
     "celery_broker_url": "amqp://user:password@host:5672//",
     "celery_result_backend": "rpc://",
@@ -194,5 +240,5 @@ def _explain(location: tuple[int | str, ...], message: str, value: object) -> st
     default = Settings.model_fields[name].default
     example = _EXAMPLES.get(name, str(default))
     # A malformed address may hide its password where no pattern finds it.
-    shown = "***" if name in _ADDRESSES else str(value)
+    shown = "***" if name in _HIDDEN else str(value)
     return f"{name.upper()}={shown!r} is wrong: {text}. Example: {name.upper()}={example!r}"

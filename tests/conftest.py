@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from alembic.config import Config
 from sqlalchemy import select, text
 
 from app.db import Database
+from app.metrics import JobMetrics
 from app.models import User
 from app.providers.http import HttpClient
 from app.queries import enrichment
@@ -148,6 +150,7 @@ def make_settings(database_url: str, source: FakeSource) -> Callable[..., Settin
                 "ADDRESS_API_URL": source.url,
                 "CREDIT_CARD_API_URL": source.url,
                 "PROVIDER_TIMEOUT_SECONDS": 2,
+                "METRICS_PORT": 0,
                 **variables,
             }
         )
@@ -155,18 +158,27 @@ def make_settings(database_url: str, source: FakeSource) -> Callable[..., Settin
     return make
 
 
+@pytest.fixture
+def closed_port() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
 class LocalWorker:
     """Does what a worker does with the queue's messages, one after another, in this process."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.queue: deque[ChunkMessage] = deque()
+        self.metrics = JobMetrics()
         self.http = HttpClient(
             connect_timeout_seconds=settings.provider_connect_timeout_seconds,
             timeout_seconds=settings.provider_timeout_seconds,
             max_body_bytes=settings.provider_max_body_bytes,
             connections=settings.provider_parallelism,
+            metrics=self.metrics,
         )
-        self.context = Context(settings, database, self.http, self.queue.append)
+        self.context = Context(settings, database, self.http, self.queue.append, self.metrics)
         self.retries: list[Retry] = []
 
     def call(self, job: Job, batch_size: int | None = None) -> None:
@@ -203,6 +215,14 @@ def make_worker(make_settings: Callable[..., Settings], database: Database) -> C
 @pytest.fixture
 def worker(make_worker: Callable[..., LocalWorker]) -> LocalWorker:
     return make_worker()
+
+
+@pytest.fixture
+def synced(worker: LocalWorker, source: FakeSource, sample: Callable[[int], DummyJsonLike]) -> LocalWorker:
+    """A worker that has mirrored three users: a sync, and the two runs that fill in what they lack."""
+    source.respond = sample(3)
+    worker.call(Job.SYNC_USERS)
+    return worker
 
 
 class Mirror:
@@ -242,14 +262,17 @@ def mirror(database: Database) -> Mirror:
 
 @pytest.fixture
 def open_client(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Any]]:
-    """Makes a client of the API, whose failures are answers; variables in capitals override settings."""
+    """Makes a client of the API, whose failures are answers; variables in capitals override settings.
+
+    context: what runs are started with; a worker's own puts them into its queue.
+    """
     from fastapi.testclient import TestClient  # here, since app.main sets up the logs of the whole process
 
     from app.main import create_app
 
     with ExitStack() as opened:
-        yield lambda **variables: opened.enter_context(
-            TestClient(create_app(make_settings(**variables)), raise_server_exceptions=False)
+        yield lambda context=None, **variables: opened.enter_context(
+            TestClient(create_app(make_settings(**variables), context), raise_server_exceptions=False)
         )
 
 

@@ -35,12 +35,6 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
-@pytest.fixture
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def postgresql_at(port: int) -> str:
     return f"postgresql://somebody:geheim@127.0.0.1:{port}/anything"
 
@@ -113,6 +107,7 @@ def test_a_user_is_shown_with_every_field(client: TestClient, mirror: Mirror) ->
         "phone": "+81 965",
         "website": "https://example.com",
         "company_name": "Dooley & Co",
+        "removed_at": None,
         "address": {
             "street": "1 Main Street",
             "city": "Lyon",
@@ -141,7 +136,7 @@ def test_what_is_not_known_is_null(client: TestClient, mirror: Mirror) -> None:
     plain, linked = users(client, "/users")
 
     assert {name for name, value in plain.items() if value is None} == {
-        *("username", "email", "phone", "website", "company_name", "address", "credit_card")
+        *("username", "email", "phone", "website", "company_name", "removed_at", "address", "credit_card")
     }
     assert set(linked["address"].values()) == {None}
     assert linked["credit_card"] == {
@@ -565,7 +560,7 @@ def test_readyz_does_not_wait_for_a_database_that_never_answers(open_client: Cli
     assert (response.status_code, response.json()["failing"]) == (503, ["database"])
 
 
-@pytest.mark.parametrize("url", ["/users", "/users?count=true", "/users/1", "/users/ui"])
+@pytest.mark.parametrize("url", ["/users", "/users?count=true", "/users/1", "/runs", "/runs/1"])
 def test_users_are_503_with_a_sentence_while_the_database_is_out_of_reach(
     open_client: Client, closed_port: int, url: str
 ) -> None:

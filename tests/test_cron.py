@@ -165,6 +165,37 @@ def test_nothing_is_named_between_the_previous_minute_and_the_moment(text: str, 
         between -= MINUTE
 
 
+@pytest.mark.parametrize(
+    ("text", "moment", "following"),
+    [
+        ("* * * * *", "2026-11-24T00:00:59.999999", "2026-11-24T00:01"),
+        ("*/15 * * * *", "2026-11-24T10:15:00", "2026-11-24T10:30"),
+        ("59 23 * * *", "2026-11-24T23:59:00", "2026-11-25T23:59"),
+        ("30 5,17 * * *", "2026-11-24T06:10:00", "2026-11-24T17:30"),
+        ("0 0 31 * *", "2026-05-31T12:00", "2026-07-31T00:00"),
+        ("0 12 29 2 *", "2026-11-24T00:00", "2028-02-29T12:00"),
+        ("0 0 13 * 5", "2026-11-24T00:00", "2027-08-13T00:00"),
+    ],
+)
+def test_the_next_minute_is_the_first_that_the_expression_names(text: str, moment: str, following: str) -> None:
+    assert Cron.parse(text).next(at(moment)) == at(following)
+
+
+@examples(max_examples=60, deadline=None)
+@given(EXPRESSIONS, MOMENTS)
+def test_nothing_is_named_between_the_moment_and_the_next_minute(text: str, moment: datetime) -> None:
+    cron = parse(text)
+    if cron is None:
+        return
+
+    following = cron.next(moment)
+
+    assert following is not None
+    assert following > moment
+    assert cron.previous(following) == following
+    assert cron.previous(following - MINUTE) == cron.previous(moment)
+
+
 def test_expressions_are_in_utc_whatever_zone_the_moment_is_in() -> None:
     kolkata = timezone(timedelta(hours=5, minutes=30))
     moment = datetime(2026, 11, 24, 5, 29, tzinfo=kolkata)

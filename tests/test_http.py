@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from app.errors import ProviderError, ProviderNotFound, ProviderRefused, ProviderUnavailable
+from app.metrics import JobMetrics
 from app.providers.http import HttpClient
 from tests.conftest import PAYLOADS
 from tests.fake_source import Answer, FakeSource
@@ -35,6 +36,7 @@ def http() -> HttpClient:
         timeout_seconds=TIMEOUT_SECONDS,
         max_body_bytes=MOST_BYTES,
         connections=2,
+        metrics=JobMetrics(),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import ProviderError, ProviderRefused, ProviderUnavailable
+from app.metrics import JobMetrics
 from app.providers.catalogue import sources
 from app.providers.http import HttpClient
 from app.providers.lookup import Lookup, open_lookup
@@ -25,7 +26,9 @@ Open = Callable[..., Lookup]
 
 @pytest.fixture
 def http() -> HttpClient:
-    return HttpClient(connect_timeout_seconds=1, timeout_seconds=1, max_body_bytes=1_000_000, connections=4)
+    return HttpClient(
+        connect_timeout_seconds=1, timeout_seconds=1, max_body_bytes=1_000_000, connections=4, metrics=JobMetrics()
+    )
 
 
 @pytest.fixture

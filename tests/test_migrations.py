@@ -15,7 +15,7 @@ from app.db import Database
 from app.records import AddressRecord, CardRecord, UserRecord
 from tests.conftest import PROJECT, Mirror, migrate
 
-TABLES = {"users", "addresses", "credit_cards", "runs", "run_chunks"}
+TABLES = {"users", "addresses", "credit_cards", "runs", "run_chunks", "seen_pages"}
 LONG_AGO = "2020-01-01 00:00:00.000000"
 
 

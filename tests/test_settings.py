@@ -294,6 +294,26 @@ def test_rabbitmq_and_redis_are_taken_as_brokers(url: str) -> None:
     assert load_settings({"CELERY_BROKER_URL": url}).celery_broker_url.get_secret_value() == url
 
 
+@pytest.mark.parametrize(
+    ("url", "username", "password", "used"),
+    [
+        ("amqp://rabbitmq:5672//", "sw", "a@b/c#%", "amqp://sw:a%40b%2Fc%23%25@rabbitmq:5672//"),
+        ("amqps://mq.example/my%2Fvhost", "sw", "geheim", "amqps://sw:geheim@mq.example/my%2Fvhost"),
+        ("redis://redis:6379/0", None, "geheim", "redis://:geheim@redis:6379/0"),
+        ("amqp://u:p@rabbitmq//", "sw", "other", "amqp://u:p@rabbitmq//"),
+        ("amqp://rabbitmq//", None, None, "amqp://rabbitmq//"),
+    ],
+)
+def test_user_and_password_of_the_broker_are_put_into_an_address_that_has_none(
+    url: str, username: str | None, password: str | None, used: str
+) -> None:
+    given = {"CELERY_BROKER_USERNAME": username, "CELERY_BROKER_PASSWORD": password}
+    settings = load_settings({"CELERY_BROKER_URL": url, **{name: value for name, value in given.items() if value}})
+
+    assert settings.broker_url == used
+    assert password is None or password not in repr(settings)
+
+
 def test_a_slash_at_the_end_of_a_source_does_not_matter() -> None:
     assert load_settings({"USERS_API_URL": "https://dummyjson.com/users/ "}).users_api_url == (
         "https://dummyjson.com/users"

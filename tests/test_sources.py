@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import ProviderError, ProviderNotFound, ProviderUnavailable
+from app.metrics import JobMetrics
 from app.providers import dummyjson, jsonplaceholder, random_data_api
 from app.providers.catalogue import AUTO, recognise, sources
 from app.providers.collection import find_source, read_users
@@ -24,7 +25,9 @@ CARD = "4556737586899855"
 
 @pytest.fixture
 def http() -> HttpClient:
-    return HttpClient(connect_timeout_seconds=1, timeout_seconds=1, max_body_bytes=1_000_000, connections=2)
+    return HttpClient(
+        connect_timeout_seconds=1, timeout_seconds=1, max_body_bytes=1_000_000, connections=2, metrics=JobMetrics()
+    )
 
 
 def payload(name: str) -> Any:

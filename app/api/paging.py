@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from fastapi import Request
 
-from app.db import AsyncDatabase
-from app.queries.users import UserFilter, list_users
+from app.api.deps import KeysetQuery
+from app.async_db import AsyncDatabase
+from app.queries.users import list_users
 
 
 @dataclass(frozen=True)
@@ -17,14 +19,13 @@ class Page:
     next_query: str | None
 
 
-async def read_page(
-    request: Request, database: AsyncDatabase, wanted: UserFilter, *, limit: int, offset: int, after: int | None
-) -> Page:
-    """A page of users, by keyset when ``after`` is given, else by offset."""
+async def read_page(request: Request, database: AsyncDatabase, query: KeysetQuery, *, offset: int = 0) -> Page:
+    """A page of users, by keyset when the query has ``after``, else by offset."""
     # One more than asked for tells whether there is a next page.
-    rows = await database.rows(*list_users(wanted, limit=limit + 1, offset=offset, after=after))
-    bodies = [row[1] for row in rows[:limit]]
-    if len(rows) <= limit:
+    rows = await database.rows(*list_users(query.wanted, limit=query.limit + 1, offset=offset, after=query.after))
+    bodies = [row[1] for row in rows[: query.limit]]
+    if len(rows) <= query.limit:
         return Page(bodies, None)
-    position = {"offset": offset + limit} if after is None else {"after": rows[limit - 1][0]}
-    return Page(bodies, request.url.include_query_params(**position).query)
+    position = {"offset": offset + query.limit} if query.after is None else {"after": rows[query.limit - 1][0]}
+    others = [(name, value) for name, value in request.query_params.multi_items() if name not in position]
+    return Page(bodies, urlencode([*others, *position.items()]))

@@ -3,9 +3,9 @@
 import asyncio
 
 from fastapi import APIRouter, Response
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import DatabaseDep
+from app.errors import DatabaseUnavailable
 from app.schemas import HealthOut, UnreadyOut
 
 _TIMEOUT_SECONDS = 3
@@ -29,7 +29,7 @@ async def readyz(database: DatabaseDep) -> Response:
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             await database.ping()
-    except (SQLAlchemyError, OSError, TimeoutError):
+    except (DatabaseUnavailable, TimeoutError):
         unready = UnreadyOut(failing=["database"])
         return Response(unready.model_dump_json(), status_code=503, media_type="application/json")
     return Response(HealthOut().model_dump_json(), media_type="application/json")

@@ -1,59 +1,85 @@
-"""The page for people."""
+"""The page for people. It works without JavaScript; with it, parts of the page are fetched by themselves."""
 
-import json
-from pathlib import Path
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
 
-from fastapi import APIRouter, Request, Response
-from fastapi.templating import Jinja2Templates
-
-from app.api.deps import After, DatabaseDep, FilterDep, Limit, SettingsDep
-from app.api.paging import read_page
-from app.queries.enrichment import ADDRESSES, CARDS, count_up_to
-from app.settings import Settings
-
-router = APIRouter(prefix="/users", include_in_schema=False)
-
-_HEADERS = {
-    # All that the page needs is a style sheet of our own.
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-
-_templates = Jinja2Templates(Path(__file__).parent.parent / "templates")
+from app.api.auth import check_read_token
+from app.api.deps import Before, DatabaseDep, KeysetQuery, Limit, RunFilterDep, RunId, SettingsDep, UserId
+from app.api.page import part_wanted, render
+from app.api.page_errors import PageRoute
+from app.api.page_history import read_history, read_latest, read_run
+from app.api.page_status import read_standing
+from app.api.page_users import read_listing, user
+from app.api.query_models import read_query
+from app.queries.users import get_user
 
 
-@router.get("/ui")
-async def show_users(
+async def _may_read(request: Request) -> None:
+    check_read_token(request)
+
+
+router = APIRouter(
+    prefix="/users/ui", include_in_schema=False, route_class=PageRoute, dependencies=[Depends(_may_read)]
+)
+
+
+@router.get("")
+async def show_users(request: Request, database: DatabaseDep, settings: SettingsDep) -> Response:
+    """How things stand, and users with filters and pages."""
+    listing = await read_listing(request, database, read_query(KeysetQuery, request))
+    if part_wanted(request) == "results" and not listing.is_empty:
+        return render(request, "parts/results.html", {"listing": listing})
+    standing = await read_standing(database, settings)
+    if part_wanted(request) == "results":
+        return render(request, "parts/results.html", {"listing": listing, "status": standing})
+    latest = await read_latest(database)
+    return render(request, "users.html", {"listing": listing, "status": standing, "latest": latest})
+
+
+@router.get("/status")
+async def show_status(request: Request, database: DatabaseDep, settings: SettingsDep) -> Response:
+    """The tiles, which the page asks for every few seconds."""
+    if part_wanted(request) is None:
+        return RedirectResponse("/users/ui", 303)
+    return render(request, "parts/status.html", {"status": await read_standing(database, settings)})
+
+
+@router.get("/latest")
+async def show_latest(request: Request, database: DatabaseDep) -> Response:
+    """The latest runs, beside the users."""
+    if part_wanted(request) is None:
+        return RedirectResponse("/users/ui/runs", 303)
+    return render(request, "parts/latest.html", {"latest": await read_latest(database)})
+
+
+@router.get("/runs")
+async def show_runs(
     request: Request,
     database: DatabaseDep,
     settings: SettingsDep,
-    wanted: FilterDep,
+    wanted: RunFilterDep,
+    before: Before = None,
     limit: Limit = 20,
-    after: After = None,
 ) -> Response:
-    """Users in a table, with filters and pages."""
-    page = await read_page(request, database, wanted, limit=limit, offset=0, after=after or 0)
-    shown = {
-        "users": [json.loads(body) for body in page.bodies],
-        "next_query": page.next_query,
-        "first_query": request.url.remove_query_params("after").query,
-        "is_first": not after,
-        "wanted": wanted,
-        "limit": limit,
-        "slow": await _slow_backlogs(database, settings),
-    }
-    return _templates.TemplateResponse(request, "users.html", shown, headers=_HEADERS)
+    """Runs, the newest first."""
+    history = await read_history(request, database, wanted, limit=limit, before=before)
+    if part_wanted(request) == "results":
+        return render(request, "parts/runs.html", {"history": history})
+    return render(request, "runs.html", {"history": history, "status": await read_standing(database, settings)})
 
 
-async def _slow_backlogs(database: DatabaseDep, settings: Settings) -> list[str]:
-    """What more users lack than are filled in within a day."""
-    backlogs = (("addresses", ADDRESSES, settings.enrich_addr_cron), ("cards", CARDS, settings.enrich_cc_cron))
-    slow = []
-    for noun, lacking, cron in backlogs:
-        a_day = int(settings.enrich_batch_size * cron.times_a_day())
-        if (await database.rows(count_up_to(lacking, a_day + 1)))[0][0] > a_day:
-            slow.append(noun)
-    return slow
+@router.get("/runs/{run_id}")
+async def show_run(request: Request, database: DatabaseDep, run_id: RunId) -> Response:
+    """A run with its progress, its outcome and its parts."""
+    run, chunks = await read_run(database, run_id)
+    template = "parts/run.html" if part_wanted(request) == "run" else "run.html"
+    return render(request, template, {"run": run, "chunks": chunks})
+
+
+@router.get("/{user_id}")
+async def show_user(request: Request, database: DatabaseDep, user_id: UserId) -> Response:
+    """All that is known of a user."""
+    rows = await database.rows(*get_user(user_id))
+    if not rows:
+        raise HTTPException(404, f"There is no user {user_id:,}.")
+    return render(request, "user.html", {"user": user(rows[0][1]), "list_query": request.url.query})

@@ -1,16 +1,17 @@
 """Users as JSON."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 
-from app.api.deps import After, DatabaseDep, FilterDep, Limit, Offset, UserId
-from app.api.errors import NOT_FOUND, UNAVAILABLE, bad_query
+from app.api.deps import DatabaseDep, PageQuery, UserId
+from app.api.errors import INVALID, NOT_FOUND, UNAVAILABLE, bad_query
 from app.api.paging import read_page
+from app.api.query_models import documented, read_query
 from app.queries.users import count_users, get_user
 from app.schemas import UserOut
 
-router = APIRouter(prefix="/users", tags=["users"], responses=UNAVAILABLE)
+router = APIRouter(prefix="/users", tags=["users"], responses=INVALID | UNAVAILABLE)
 
 _PAGE: dict[int | str, dict[str, Any]] = {
     200: {
@@ -29,28 +30,23 @@ _PAGE: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", summary="List users", response_model=list[UserOut], responses=_PAGE)
-async def list_(
-    request: Request,
-    database: DatabaseDep,
-    wanted: FilterDep,
-    limit: Limit = 20,
-    offset: Offset = 0,
-    after: After = None,
-    count: Annotated[bool, Query(description="Count the matching users, which reads an index of all of them.")] = False,
-) -> Response:
+@router.get(
+    "", summary="List users", response_model=list[UserOut], responses=_PAGE, openapi_extra=documented(PageQuery)
+)
+async def list_(request: Request, database: DatabaseDep) -> Response:
     """Users with their addresses and masked cards.
 
     Page with `offset`, or better with `after`: begin with `after=0` and follow the `Link` header.
     """
-    if after is not None and "offset" in request.query_params:
-        raise bad_query("after", "goes without offset: choose one way of paging", after)
-    page = await read_page(request, database, wanted, limit=limit, offset=offset, after=after)
+    query = read_query(PageQuery, request)
+    if query.after is not None and "offset" in query.model_fields_set:
+        raise bad_query("after", "goes without offset: choose one way of paging", query.after)
+    page = await read_page(request, database, query, offset=query.offset)
     headers: dict[str, str] = {}
     if page.next_query is not None:
         headers["Link"] = f'</users?{page.next_query}>; rel="next"'
-    if count:
-        headers["X-Total-Count"] = str((await database.rows(*count_users(wanted)))[0][0])
+    if query.count:
+        headers["X-Total-Count"] = str((await database.rows(*count_users(query.wanted)))[0][0])
     return Response(f"[{','.join(page.bodies)}]", media_type="application/json", headers=headers)
 
 

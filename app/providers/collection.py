@@ -10,6 +10,7 @@ from app.records import Rejected, UserPage, UserRecord
 
 # Unknown sources are asked as DummyJSON is: the others ignore what they do not know.
 _FIRST_ASKED = "dummyjson"
+_SMALLEST_ID, _LARGEST_ID = -(2**63), 2**63 - 1
 
 
 def find_source(http: HttpClient, url: str, name: str) -> Source:
@@ -19,7 +20,7 @@ def find_source(http: HttpClient, url: str, name: str) -> Source:
     that has none of the users.
     """
     # Nothing but ids: what is not asked for cannot leak.
-    body = http.get_json(url, {"limit": 1, "select": "id"})
+    body = http.get_json(url, {"limit": 1, "select": "id"}, source=name)
     if name == AUTO:
         return recognise(body, url)
     sources()[name].unwrap(body)
@@ -34,7 +35,7 @@ def read_users(http: HttpClient, url: str, name: str, skip: int, limit: int) -> 
     """
     asked = sources()[_FIRST_ASKED if name == AUTO else name]
     asked.mapper(Noun.USER)
-    body = http.get_json(url, _page_params(asked, skip, limit))
+    body = http.get_json(url, _page_params(asked, skip, limit), source=name)
     source = asked if name != AUTO else recognise(body, url)
     mapper = source.mapper(Noun.USER)
     if not isinstance(source, KeyedSource):
@@ -42,19 +43,27 @@ def read_users(http: HttpClient, url: str, name: str, skip: int, limit: int) -> 
     wire = source.unwrap(body)
     users: list[UserRecord] = []
     rejected: list[Rejected] = []
+    seen: set[int] = set()
+    unknown = 0
     for item in wire.items:
         try:
             user = mapper.read(item)
+            reason = "has no name"
         except RecordError as error:
-            rejected.append(Rejected(name_of(item), str(error)))
-            continue
-        if user is None:
-            rejected.append(Rejected(name_of(item), "has no name"))
-        else:
+            user, reason = None, str(error)
+        if user is not None:
             users.append(user)
+            seen.add(user.external_id)
+            continue
+        rejected.append(Rejected(name_of(item), reason))
+        external_id = record_id(item)
+        if external_id is None or not _SMALLEST_ID <= external_id <= _LARGEST_ID:
+            unknown += 1
+        else:
+            seen.add(external_id)
     if skip == 0 and rejected and not users:
         raise ProviderError(f"none of the first {len(rejected)} users can be used: {rejected[0].reason}")
-    return source.name, UserPage(users, rejected, len(wire.items), wire.total, wire.complete)
+    return source.name, UserPage(users, rejected, len(wire.items), wire.total, wire.complete, frozenset(seen), unknown)
 
 
 def record_id(item: Any) -> int | None:

@@ -67,7 +67,7 @@ class WireCardOwner(Wire):
 
 class WireEnvelope(Wire):
     users: list[Any]
-    total: int | None = Field(None, ge=0)
+    total: int | None = Field(None, ge=0, lt=2**63)
 
 
 def to_user(wire: WireUser) -> UserRecord | None:

@@ -1,5 +1,6 @@
 """Looking up what a source has for given users: their own records, or some from a pool."""
 
+import contextvars
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -44,7 +45,9 @@ class _PoolLookup:
 
     def ask(self, external_ids: Sequence[int], seconds: float) -> Answers:
         size = min(len(external_ids), self.most_at_once)
-        items = self._source.unwrap(self._http.get_json(self._url, self._source.draw_params(size)))
+        items = self._source.unwrap(
+            self._http.get_json(self._url, self._source.draw_params(size), source=self._source.name)
+        )
         records: list[AddressRecord | CardRecord] = []
         rejected: list[Rejected] = []
         for item in items[:size]:
@@ -86,7 +89,9 @@ class _KeyedLookup:
             self._read_each(alone, asked, deadline)
         if asked.missing and not asked.records and not self._collection_seen:
             # A wrong address has none of the users either.
-            self._source.unwrap(self._http.get_json(self._url, self._source.page_params(0, 1, ("id",))))
+            self._source.unwrap(
+                self._http.get_json(self._url, self._source.page_params(0, 1, ("id",)), source=self._source.name)
+            )
             self._collection_seen = True
         return asked.answers()
 
@@ -130,7 +135,7 @@ class _KeyedLookup:
         skip = max(0, window[0] + self._shift)
         params = self._source.page_params(skip, window[-1] - window[0] + 1, ("id", *self._mapper.select))
         try:
-            page = self._source.unwrap(self._http.get_json(self._url, params))
+            page = self._source.unwrap(self._http.get_json(self._url, params, source=self._source.name))
         except ProviderRefused:
             raise
         except ProviderError as error:
@@ -148,10 +153,16 @@ class _KeyedLookup:
     def _read_each(self, external_ids: list[int], asked: "_Asked", deadline: float) -> None:
         if not external_ids:
             return
+        context = contextvars.copy_context()
+
+        def read_here(external_id: int) -> Any:
+            """In this thread's context, with its log ids and its span."""
+            return context.copy().run(self._read_one, external_id)
+
         with ThreadPoolExecutor(self._parallelism) as pool:
             for start in range(0, len(external_ids), self._parallelism):
                 some = external_ids[start : start + self._parallelism]
-                for external_id, result in zip(some, pool.map(self._read_one, some), strict=True):
+                for external_id, result in zip(some, pool.map(read_here, some), strict=True):
                     if isinstance(result, ProviderUnavailable):
                         asked.unavailable[external_id] = result
                         asked.throttled = asked.throttled or (result if result.throttled else None)
@@ -166,7 +177,7 @@ class _KeyedLookup:
         """The record, None when there is none, or the error, which is told apart by the caller."""
         params = self._source.item_params(("id", *self._mapper.select))
         try:
-            item = self._http.get_json(f"{self._url}/{external_id}", params)
+            item = self._http.get_json(f"{self._url}/{external_id}", params, source=self._source.name)
         except ProviderNotFound:
             return None
         except ProviderRefused:

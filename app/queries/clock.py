@@ -38,6 +38,6 @@ def now() -> ColumnElement[datetime]:
     return _NowPlus()
 
 
-def now_plus(seconds: float | ColumnElement[int]) -> ColumnElement[datetime]:
+def now_plus(seconds: float | ColumnElement[int] | ColumnElement[float]) -> ColumnElement[datetime]:
     """The database's time so many seconds from now."""
     return _NowPlus(seconds)

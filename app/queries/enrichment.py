@@ -3,11 +3,11 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.models import Address, CreditCard, User
@@ -51,14 +51,16 @@ CARDS = Lacking(CreditCard, CardRecord, User.has_card, User.card_checks, User.ca
 
 
 def due(lacking: Lacking, limit: int) -> Select[tuple[int]]:
-    """Ids of users that lack the row: those never checked first, then those whose pause is over."""
-    waiting = select(User.id).where(~lacking.has, lacking.due_at <= clock.now())
+    """Ids of users that lack the row and are still at the source: those never checked first, then those whose pause is
+    over.
+    """
+    waiting = select(User.id).where(*_lacks(lacking), lacking.due_at <= clock.now())
     return waiting.order_by(lacking.due_at, User.id).limit(limit)
 
 
 def candidates(connection: Connection, lacking: Lacking, user_ids: Sequence[int]) -> list[Candidate]:
     """Those of the users that are still there, still lack the row and have not been asked for in vain since."""
-    waiting = (User.id.in_(user_ids), ~lacking.has, lacking.due_at <= clock.now())
+    waiting = (User.id.in_(user_ids), *_lacks(lacking), lacking.due_at <= clock.now())
     rows = connection.execute(select(User.id, User.external_id, lacking.checks).where(*waiting).order_by(User.id))
     return [Candidate(*row) for row in rows]
 
@@ -85,6 +87,19 @@ def postpone(connection: Connection, lacking: Lacking, user_ids: Collection[int]
     )
 
 
+@lru_cache(maxsize=64)
 def count_up_to(lacking: Lacking, limit: int) -> Select[tuple[int]]:
     """How many users lack the row, counted no further than ``limit``."""
-    return select(func.count()).select_from(select(User.id).where(~lacking.has).limit(limit).subquery())
+    some = select(User.id).where(*_lacks(lacking)).limit(literal_column(str(limit)))
+    return select(func.count()).select_from(some.subquery())
+
+
+def waiting_since(lacking: Lacking) -> Select[tuple[datetime]]:
+    """When the user was first seen who is the next to be looked up, or would be when their pause is over."""
+    waiting = select(User.created_at).where(*_lacks(lacking))
+    return waiting.order_by(lacking.due_at, User.id).limit(literal_column("1"))
+
+
+def _lacks(lacking: Lacking) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Users that the source no longer has are not looked up: it would not know them."""
+    return ~lacking.has, User.removed_at.is_(None)

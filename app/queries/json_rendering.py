@@ -1,6 +1,5 @@
 """JSON built by the database, so that a row is turned into text once and never becomes an object in Python."""
 
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, String, Text, case, cast, literal_column
@@ -18,6 +17,11 @@ class _JsonObject(FunctionElement[str]):
 
 
 class _JsonTime(FunctionElement[str]):
+    type = String()
+    inherit_cache = True
+
+
+class _JsonBool(FunctionElement[str]):
     type = String()
     inherit_cache = True
 
@@ -42,6 +46,16 @@ def _time_on_sqlite(element: _JsonTime, compiler: SQLCompiler, **kw: Any) -> str
     return f"(replace({compiler.process(element.clauses, **kw)}, ' ', 'T') || '+00:00')"
 
 
+@compiles(_JsonBool, "postgresql")
+def _bool_on_postgresql(element: _JsonBool, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(_JsonBool, "sqlite")
+def _bool_on_sqlite(element: _JsonBool, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json(CASE WHEN {compiler.process(element.clauses, **kw)} THEN 'true' ELSE 'false' END)"
+
+
 def json_object(members: dict[str, Column], *, unless_null: Column | None = None) -> ColumnElement[str]:
     """A JSON object of the members; JSON's null where ``unless_null`` is NULL."""
     built = _JsonObject(*(part for name, value in members.items() for part in (constant(name), value)))
@@ -55,9 +69,14 @@ def constant(text: str) -> ColumnElement[str]:
     return literal_column(f"'{text}'", String)
 
 
-def json_time(column: InstrumentedAttribute[datetime]) -> ColumnElement[str]:
+def json_time(time: Column) -> ColumnElement[str]:
     """A time as ISO 8601 in UTC."""
-    return _JsonTime(column)
+    return _JsonTime(time)
+
+
+def json_bool(condition: ColumnElement[bool]) -> ColumnElement[str]:
+    """True or false, which SQLite's own JSON would show as 1 or 0."""
+    return _JsonBool(condition)
 
 
 def as_text(rendered: ColumnElement[str]) -> ColumnElement[str]:

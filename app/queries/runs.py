@@ -40,6 +40,17 @@ def find_message(connection: Connection, message_id: str) -> int | None:
     return connection.execute(select(Run.id).where(Run.message_id == message_id)).scalar_one_or_none()
 
 
+def find_key(connection: Connection, key: str) -> tuple[int, str | None] | None:
+    """The run that a request with this idempotency key started, and what it asked for."""
+    statement = select(Run.id, Run.idempotency_fingerprint).where(Run.idempotency_key == key)
+    return connection.execute(statement).tuples().one_or_none()
+
+
+def forget_key(connection: Connection, run_id: int) -> None:
+    """Lets the run's idempotency key be used again."""
+    connection.execute(update(Run).where(Run.id == run_id).values(idempotency_key=None))
+
+
 def find_open(connection: Connection, job: Job) -> int | None:
     """The open run of a job, locked, so that it cannot end before the caller has noted what it blocks."""
     opened = select(Run.id).where(Run.task == job, Run.status.in_(OPEN)).with_for_update()
@@ -58,12 +69,12 @@ def has_succeeded(connection: Connection, job: Job) -> bool:
     )
 
 
-def start(connection: Connection, run_id: int) -> None:
-    """Notes that a worker has begun with the run."""
+def start(connection: Connection, run_id: int, trace_id: str | None) -> None:
+    """Notes that a worker has begun with the run, in this trace unless it was opened in one."""
     connection.execute(
         update(Run)
         .where(Run.id == run_id, Run.status == Status.QUEUED)
-        .values(status=Status.RUNNING, started_at=clock.now())
+        .values(status=Status.RUNNING, started_at=clock.now(), trace_id=func.coalesce(Run.trace_id, trace_id))
     )
 
 
@@ -107,6 +118,11 @@ def end_if_done(connection: Connection, run_id: int) -> FinishedRun | None:
     if ended is None:
         return None
     return FinishedRun(run_id, Job(ended.task), Trigger(ended.trigger), ended.batch_size, counts, failure)
+
+
+def note_removals(connection: Connection, run_id: int, removed: int, note: str | None) -> None:
+    """Notes how many users a sync has marked as removed, or why it has marked none."""
+    connection.execute(update(Run).where(Run.id == run_id).values(removed=removed, note=note))
 
 
 def open_without_open_chunks(connection: Connection) -> list[int]:

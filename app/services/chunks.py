@@ -5,17 +5,18 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from app import tracing
 from app.errors import Abandoned, LeaseLost
 from app.logging_config import log_ids
 from app.queries import chunks as queries
 from app.queries import runs as run_queries
-from app.records import ChunkMessage, Claim, Counts, Failure, Status
+from app.records import ChunkMessage, Claim, Counts, Failure, Status, UserPage
 from app.services import retries
 from app.services.context import Context
 from app.services.runs import end_run_if_done, publish_all
@@ -34,7 +35,8 @@ class Step:
 
     position: how much of the chunk is done then. shares: the run's work in pieces, the first of them for this chunk,
     when this step plans the run. failure: raised after the write. progress: whether the attempts count anew.
-    last: whether the chunk is done with it, so that running out of time just then costs nothing.
+    last: whether the chunk is done with it, so that running out of time just then costs nothing. page: the users that
+    are written, whose ids are noted for the end of the run.
     """
 
     position: int
@@ -43,6 +45,7 @@ class Step:
     failure: Exception | None = None
     progress: bool = True
     last: bool = False
+    page: UserPage | None = None
 
 
 Steps = Callable[[Context, Claim], Iterator[Step]]
@@ -67,10 +70,11 @@ def perform(
     with context.database.transaction() as connection:
         claim = queries.claim(connection, chunk_id, message_id, context.settings.chunk_lease_seconds)
         if claim is not None:
-            run_queries.start(connection, claim.run_id)
+            run_queries.start(connection, claim.run_id, tracing.kept_trace_id())
     if claim is None:
         logger.info("chunk %d is done, not due or in other hands", chunk_id)
         return None
+    tracing.annotate(synergyway__run_id=claim.run_id, synergyway__chunk_id=chunk_id)
     with log_ids(run_id=claim.run_id):
         return _Performance(context, claim, interruptions).perform(steps)
 
@@ -128,9 +132,17 @@ class _Performance:
             counts = step.write(connection)
             messages = queries.share_out(connection, self._claim, step.shares) if step.shares else []
             if not queries.advance(
-                connection, self._claim, step.position, counts, lease_seconds=lease_seconds, progress=step.progress
+                connection,
+                self._claim,
+                step.position,
+                counts,
+                lease_seconds=lease_seconds,
+                progress=step.progress,
+                page=step.page,
             ):
                 raise LeaseLost(f"chunk {self._claim.chunk_id} was taken over by another worker")
+        for result, number in asdict(counts).items():
+            self._context.metrics.rows.labels(self._claim.job, result).inc(number)
         return messages
 
     def _may_pass(self, error: Exception) -> bool:

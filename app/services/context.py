@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.db import Database
+from app.metrics import JobMetrics
 from app.providers.http import HttpClient
 from app.records import ChunkMessage
 from app.settings import Settings
@@ -17,10 +18,12 @@ class Context:
     database: Database
     http: HttpClient
     publish: Callable[[ChunkMessage], None]
+    metrics: JobMetrics
 
 
 def open_context(settings: Settings, publish: Callable[[ChunkMessage], None]) -> Context:
     """A context that has connected to nothing yet."""
+    metrics = JobMetrics()
     return Context(
         settings,
         # One connection writes a step while another reads for the next.
@@ -30,6 +33,8 @@ def open_context(settings: Settings, publish: Callable[[ChunkMessage], None]) ->
             timeout_seconds=settings.provider_timeout_seconds,
             max_body_bytes=settings.provider_max_body_bytes,
             connections=settings.provider_parallelism,
+            metrics=metrics,
         ),
         publish,
+        metrics,
     )

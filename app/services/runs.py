@@ -6,11 +6,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from app import tracing
 from app.errors import BrokerUnavailable, ConfigurationError
 from app.queries import chunks as chunk_queries
 from app.queries import runs as queries
 from app.records import ChunkMessage, Failure, FinishedRun, Job, Status, Trigger
 from app.services.context import Context
+from app.services.removals import settle
 
 MOST_ROWS = 100_000
 _TRIES = 3
@@ -25,7 +27,7 @@ def start_tick(context: Context, job: Job, scheduled_for: datetime) -> int | Non
     with context.database.transaction() as connection:
         if queries.find_tick(connection, job, scheduled_for) is not None:
             return None
-        run_id, messages = _open_run(connection, job, Trigger.BEAT, batch_size, scheduled_for=scheduled_for)
+        run_id, messages = open_run(connection, job, Trigger.BEAT, batch_size, scheduled_for=scheduled_for)
     if messages:
         logger.info("run %d of %s starts for the tick of %s", run_id, job, scheduled_for.isoformat())
     publish_all(context, messages)
@@ -40,13 +42,13 @@ def receive(context: Context, job: Job, message_id: str, batch_size: int | None)
     """
     if job in ENRICHMENTS and batch_size is None:
         batch_size = context.settings.enrich_batch_size
-    problem = _batch_problem(batch_size)
+    problem = batch_problem(job, batch_size)
     with context.database.transaction() as connection:
         run_id = queries.find_message(connection, message_id)
         if run_id is not None:
             return chunk_queries.first_of(connection, run_id)
         if problem is None:
-            _, messages = _open_run(connection, job, Trigger.CLI, batch_size, message_id=message_id)
+            _, messages = open_run(connection, job, Trigger.CLI, batch_size, message_id=message_id)
             return messages[0].chunk_id if messages else None
         failure = Failure.of(ConfigurationError(problem))
         queries.insert_ended(connection, job, Trigger.CLI, Status.FAILED, failure, message_id=message_id)
@@ -66,6 +68,9 @@ def end_run_if_done(connection: Connection, context: Context, run_id: int) -> li
         logger.info("run %d of %s succeeded: %s", run_id, finished.job, counts)
     else:
         logger.error("run %d of %s failed: %s (%s)", run_id, finished.job, finished.failure.message, counts)
+    if finished.job == Job.SYNC_USERS:
+        settle(connection, finished)
+    context.metrics.runs.labels(finished.job, Status.FAILED if finished.failure else Status.SUCCEEDED).inc()
     return _follow_up(connection, context, finished)
 
 
@@ -99,7 +104,7 @@ def publish_all(context: Context, messages: list[ChunkMessage]) -> None:
             return
 
 
-def _open_run(
+def open_run(
     connection: Connection, job: Job, trigger: Trigger, batch_size: int | None, **identity: object
 ) -> tuple[int | None, list[ChunkMessage]]:
     """A queued run and the message for its first chunk; a skipped one, without a message, while another is open.
@@ -107,7 +112,8 @@ def _open_run(
     The id is None when the tick or message that ``identity`` names got its run from somebody else meanwhile.
     """
     for _ in range(_TRIES):
-        run_id = queries.insert_queued(connection, job, trigger, batch_size=batch_size, **identity)
+        values = {"batch_size": batch_size, "trace_id": tracing.kept_trace_id(), **identity}
+        run_id = queries.insert_queued(connection, job, trigger, **values)
         if run_id is not None:
             return run_id, [ChunkMessage(job, chunk_queries.insert_first(connection, run_id))]
         blocker = queries.find_open(connection, job)
@@ -134,11 +140,16 @@ def _follow_up(connection: Connection, context: Context, finished: FinishedRun) 
     messages: list[ChunkMessage] = []
     for job, rows in wanted.items():
         batch_size = min(max(rows, context.settings.enrich_batch_size), MOST_ROWS)
-        messages += _open_run(connection, job, Trigger.FOLLOWUP, batch_size)[1]
+        messages += open_run(connection, job, Trigger.FOLLOWUP, batch_size)[1]
     return messages
 
 
-def _batch_problem(batch_size: object) -> str | None:
-    if batch_size is None or (type(batch_size) is int and 1 <= batch_size <= MOST_ROWS):
+def batch_problem(job: Job, batch_size: object) -> str | None:
+    """What is wrong with a batch size that somebody gave; None when nothing is."""
+    if batch_size is None:
+        return None
+    if job not in ENRICHMENTS:
+        return f"{job} reads all users and takes no batch_size"
+    if type(batch_size) is int and 1 <= batch_size <= MOST_ROWS:
         return None
     return f"batch_size must be a whole number from 1 to {MOST_ROWS}, for example 20; it is {batch_size!r}"

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from app import tracing
 from app.queries import runs as queries
 from app.records import Job
 from app.services import runs
@@ -38,7 +39,9 @@ class Ticks:
                 continue
             due = tick if job in self._handled else self._due_at_start(job, tick, now)
             if due is not None:
-                runs.start_tick(self._context, job, due)
+                # Each tick is a trace of its own, whatever else beat does.
+                with tracing.span(f"tick {job}", carrier={}):
+                    runs.start_tick(self._context, job, due)
             self._handled[job] = tick
 
     def _due_at_start(self, job: Job, tick: datetime, now: datetime) -> datetime | None:

@@ -52,7 +52,7 @@ def sync_steps(context: Context, claim: Claim) -> Iterator[Step]:
         seen |= ids
         position += page.size
         last = _is_last(page, position, limit, work)
-        yield Step(position, partial(_write, page), shares, last=last)
+        yield Step(position, partial(_write, page), shares, last=last, page=page)
         if last:
             return
         _check_end(position, work["total"], settings.users_page_size)

@@ -100,6 +100,20 @@ class Cron:
                 return day.replace(hour=hour, minute=in_hour)
         return None
 
+    def next(self, moment: datetime) -> datetime | None:
+        """The first minute after ``moment`` (aware) that the expression names; None when there is none."""
+        minute = moment.astimezone(UTC).replace(second=0, microsecond=0)
+        for ahead in range(_HORIZON_DAYS):
+            day = minute + timedelta(days=ahead)
+            if not self._names_day(day):
+                continue
+            limit = (minute.hour, minute.minute) if ahead == 0 else (-1, -1)
+            times = [(h, m) for h in self.hours for m in self.minutes if (h, m) > limit]
+            if times:
+                hour, in_hour = min(times)
+                return day.replace(hour=hour, minute=in_hour)
+        return None
+
     def times_a_day(self) -> float:
         """How often the expression comes a day, over the coming years."""
         today = datetime.now(UTC)

@@ -10,7 +10,9 @@ from celery import current_app
 from celery.signals import celeryd_init, setup_logging, task_postrun, task_prerun
 
 from app.logging_config import add_log_ids, configure_logging
+from app.worker import observer, tracing  # noqa: F401  # they connect themselves
 from app.worker.bootsteps import DeadLetters, Heartbeat, Reaper
+from app.worker.metrics import measure_worker
 
 _role = "beat"
 
@@ -23,6 +25,7 @@ def add_parts(instance: Any, **_: Any) -> None:
     instance.app.steps["worker"].update({Reaper, Heartbeat})
     instance.app.steps["consumer"].add(DeadLetters)
     set_up_logs()  # before Celery's own moment for it, which comes after its first warnings
+    measure_worker(instance)
     # Celery has no setting for the form of what it says when it is told to stop.
     celery.apps.worker.safe_say = _say
 

@@ -231,6 +231,17 @@ class Deployment:
         command = [sys.executable, "-m", "celery", "-A", "app.celery_app.celery", "call", task, *arguments]
         subprocess.run(command, cwd=PROJECT, env=self.environment, check=True, capture_output=True, timeout=60)
 
+    def send(self, task: str, count: int, **arguments: Any) -> None:
+        """So many messages for a task, as fast as the broker takes them."""
+        program = (
+            "from app.celery_app import celery\n"
+            "with celery.producer_or_acquire() as producer:\n"
+            f"    for _ in range({count}):\n"
+            f"        celery.send_task({task!r}, kwargs={arguments!r}, ignore_result=True, producer=producer)\n"
+        )
+        command = [sys.executable, "-c", program]
+        subprocess.run(command, cwd=PROJECT, env=self.environment, check=True, capture_output=True, timeout=60)
+
     def messages(self, queue: str = "synergyway") -> int:
         """How many messages a queue holds, delivered ones included."""
         if self.broker == "redis":
@@ -288,6 +299,7 @@ def deployment(
             "PROVIDER_CONNECT_TIMEOUT_SECONDS": "1",
             "REAPER_INTERVAL_SECONDS": "1",
             "APP_ENV": "test",
+            "METRICS_PORT": "0",
         }
     )
     deployment = Deployment(pg, environment, tmp_path, broker, server, vhost)

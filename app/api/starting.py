@@ -1,0 +1,41 @@
+"""Starting runs from the api, whose one loop must wait for no broker and no transaction of the jobs."""
+
+from functools import partial
+from threading import Lock
+
+from anyio import CapacityLimiter, to_thread
+
+from app.records import Job, Trigger
+from app.services.context import Context
+from app.services.requests import request_run
+from app.settings import Settings
+
+# With the retry, a broker that is away costs less than the three seconds within which a client is to be told so.
+_PUBLISH_SECONDS = 0.5
+_MOST_AT_ONCE = 8
+
+
+class Starter:
+    """Making one connects to nothing. context: what the use cases work with, by default Celery's own."""
+
+    def __init__(self, settings: Settings, context: Context | None = None) -> None:
+        self._settings = settings
+        self._context = context
+        self._lock = Lock()
+        self._limiter = CapacityLimiter(_MOST_AT_ONCE)
+
+    async def start(self, job: Job, batch_size: int | None, key: str | None) -> int:
+        """The id of the run. Raises what request_run raises."""
+        return await to_thread.run_sync(partial(self._start, job, batch_size, key), limiter=self._limiter)
+
+    def _start(self, job: Job, batch_size: int | None, key: str | None) -> int:
+        return request_run(self._open_context(), job, Trigger.API, batch_size, key)
+
+    def _open_context(self) -> Context:
+        with self._lock:
+            if self._context is None:
+                # On first use: an api that starts no runs comes up faster without Celery.
+                from app.celery_app import create_celery
+
+                self._context = create_celery(self._settings, _PUBLISH_SECONDS).context
+            return self._context

@@ -1,0 +1,1 @@
+"""The commands of ``python -m app``: each a module that imports what it alone needs."""
