@@ -12,6 +12,11 @@ env:
       secretKeyRef:
         name: {{ include "synergyway.postgresql.secretName" . }}
         key: {{ empty .Values.auth.existingSecret | ternary "password" .Values.auth.existingSecretKeys.password }}
+  # What psql and pg_isready go by: each probe of a role that does not exist would be an error in the log.
+  - name: PGUSER
+    value: {{ .Values.auth.username | quote }}
+  - name: PGDATABASE
+    value: {{ .Values.auth.database | quote }}
   # Below the mount: a volume's own root may hold lost+found, which initdb refuses.
   - name: PGDATA
     value: /var/lib/postgresql/data/pgdata
