@@ -336,7 +336,12 @@ def test_celery_connects_with_user_and_password_that_are_apart_from_the_address(
     )
 
     printed = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, env=os.environ | variables, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
 
     assert printed.splitlines() == ["sw a@b/c#% rabbitmq"] * 2
