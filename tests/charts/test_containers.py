@@ -21,7 +21,7 @@ from tests.charts.pods import Namespace, RunningPod, Switch, in_bytes
 from tests.conftest import PROJECT
 from tests.integration.conftest import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300, func_only=True)]
 
 # Characters that a shell, JSON, SQL, YAML and an address each read in their own way.
 HARD = "p@ss:/w?r#d'\"\\ %$&<ü"
