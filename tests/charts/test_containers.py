@@ -28,7 +28,7 @@ HARD = "p@ss:/w?r#d'\"\\ %$&<ü"
 VALUES: Object = {
     "secrets": {"generate": False},
     "postgresql": {"auth": {"password": f"pg {HARD}"}},
-    "rabbitmq": {"auth": {"password": f"mq {HARD}", "erlangCookie": "COOKIE"}},
+    "rabbitmq": {"auth": {"password": f"mq {HARD}", "erlangCookie": "a-cookie-of-the-tests"}},
     "apiToken": {"value": TOKEN},
     "api": {"preStopSleepSeconds": 3},
     "config": {"USERS_PAGE_SIZE": 50},
