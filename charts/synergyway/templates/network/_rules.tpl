@@ -36,7 +36,7 @@
 {{- if eq .component "dummyjson" }}
 - ports: [{port: http}]
   from:
-    {{- include "synergyway.networkPods" (dict "root" .root "components" (list "worker" "test")) | nindent 4 }}
+    {{- include "synergyway.networkPods" (dict "root" .root "components" (list "worker")) | nindent 4 }}
 {{- end }}
 {{- end }}
 
