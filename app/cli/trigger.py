@@ -34,7 +34,8 @@ def trigger(
         _show(reader.one(get_run(error.run_id)), as_json=as_json)
         return Exit.UNREACHABLE
     run = reader.one(get_run(run_id))
-    say(f"run {run_id} of {job}: {run['status']}")
+    if run["status"] in OPEN:
+        say(f"run {run_id} of {job} is {run['status']}")
     if wait and run["status"] in OPEN:
         run = _watch(reader, run, timeout_seconds)
     _show(run, as_json=as_json)
