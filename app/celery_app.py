@@ -131,6 +131,9 @@ def create_celery(settings: Settings, publish_seconds: float = _PUBLISH_SECONDS)
         include=["app.worker.signals", "app.tasks.users", "app.tasks.addresses", "app.tasks.credit_cards"],
     )
     app.conf.update(
+        # Celery prefers the variable CELERY_BROKER_URL to what it is made with, but not to these.
+        broker_read_url=settings.broker_url,
+        broker_write_url=settings.broker_url,
         task_queues=[JOBS_QUEUE],
         task_default_queue=JOBS_QUEUE.name,
         task_default_exchange=JOBS_QUEUE.exchange.name,

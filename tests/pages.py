@@ -23,6 +23,8 @@ class Page(HTMLParser):
     def __post_init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self._open: list[str] = []
+        self._ids: list[str | None] = []
+        self._spans: dict[str, tuple[int, int]] = {}
         self.feed(self.html)
         self.close()
         assert self._open == []
@@ -31,12 +33,17 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self._open.append(tag)
+            self._ids.append(dict(attrs).get("id"))
+            if self._ids[-1] is not None:
+                self._spans[self._ids[-1]] = (len(self.texts), 0)
 
         if tag == "a":
             self._link = (str(dict(attrs)["href"]), len(self.texts))
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
+        if (ended := self._ids.pop()) is not None:
+            self._spans[ended] = (self._spans[ended][0], len(self.texts))
         if tag == "a":
             address, start = self._link
             self.links["".join(data for _, data in self.texts[start:]).strip()] = address
@@ -49,6 +56,11 @@ class Page(HTMLParser):
 
     def text(self, tag: str = "body") -> str:
         return " ".join("".join(data for path, data in self.texts if tag in path).split())
+
+    def text_of(self, element_id: str) -> str:
+        """The text inside the element with this id."""
+        first, last = self._spans[element_id]
+        return " ".join("".join(data for _, data in self.texts[first:last]).split())
 
     def link(self, text: str) -> str | None:
         """The address of the link with this text; None when there is none."""

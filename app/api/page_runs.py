@@ -152,5 +152,12 @@ class RunView:
         }[Status(self.status)]
 
     @property
+    def why(self) -> str:
+        """What the run's error message is about."""
+        if self.is_open:
+            return "Why it is tried again"
+        return "Why it did not start" if self.status == Status.SKIPPED else "Why it failed"
+
+    @property
     def advice(self) -> str | None:
         return advice(self.job, self.error_class) if self.status == Status.FAILED else None

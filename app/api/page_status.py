@@ -86,7 +86,8 @@ class Standing:
 
     @property
     def is_busy(self) -> bool:
-        return any(tile.open for tile in self.tiles)
+        """Whether something is about to happen: a run is open, or the first one is awaited."""
+        return any(tile.open or tile.succeeded_at is None for tile in self.tiles)
 
     @property
     def users(self) -> Tile:
@@ -176,8 +177,8 @@ def _last_failure(rows: list[dict[str, Any]]) -> LastFailure | None:
         Job(row["task"]),
         row["last_failure_id"],
         failed_at,
-        row["last_failure_error_class"],
-        row["last_failure_error_message"],
+        row["last_failure_error_class"] or "",
+        row["last_failure_error_message"] or "No reason was noted.",
         row["last_success_id"] if is_over else None,
         succeeded_at if is_over else None,
     )

@@ -7,13 +7,15 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Connection,
+    Dialect,
     Float,
-    Integer,
     Update,
     and_,
     bindparam,
+    case,
     func,
     insert,
     literal_column,
@@ -25,7 +27,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from app.models import Run, RunChunk
 from app.queries import clock
-from app.records import ChunkMessage, Claim, Counts, Failure, Job, Status
+from app.queries.json_rendering import constant
+from app.queries.removals import note_page, seen_page
+from app.records import ChunkMessage, Claim, Counts, Failure, Job, Status, UserPage
 
 # How long a message may be on its way before the reaper thinks it lost. Longer each time, so that a long queue is not
 # flooded with copies of its own messages.
@@ -33,7 +37,6 @@ PATIENCE_SECONDS = 60
 # A message that was published with a delay may come a little early.
 _EARLY_SECONDS = 2
 _REAP_AT_ONCE = 100
-_COUNTS = tuple(field.name for field in fields(Counts))
 
 
 def insert_first(connection: Connection, run_id: int) -> int:
@@ -88,16 +91,56 @@ def claim(connection: Connection, chunk_id: int, message_id: str, lease_seconds:
 
 
 def advance(
-    connection: Connection, claim: Claim, position: int, counts: Counts, *, lease_seconds: float, progress: bool
+    connection: Connection,
+    claim: Claim,
+    position: int,
+    counts: Counts,
+    *,
+    lease_seconds: float,
+    progress: bool,
+    page: UserPage | None = None,
 ) -> bool:
     """Notes what was done, in the transaction that wrote its rows, and renews the lease; False when it is lost.
 
-    progress: whether the attempts count anew.
+    progress: whether the attempts count anew. page: the page of users that was written, whose ids are noted too.
     """
-    held = {"chunk_id": claim.chunk_id, "token": claim.lease_token}
-    done = {f"more_{name}": number for name, number in asdict(counts).items()}
-    anew = {"at": position, "attempts": 0 if progress else None, "lease_seconds": lease_seconds}
-    return connection.execute(_advance(), {**held, **done, **anew}).rowcount == 1
+    done = {
+        "id_": claim.chunk_id,
+        "token": claim.lease_token,
+        "position_": position,
+        "lease_seconds": lease_seconds,
+        "progress": progress,
+        **{f"{name}_": number for name, number in asdict(counts).items()},
+    }
+    seen = {} if page is None else seen_page(page, claim.chunk_id, position, counts)
+    if connection.dialect.name == "postgresql":
+        sql = _advance_sql(connection.dialect, noting=bool(seen))
+        return connection.exec_driver_sql(sql, done | seen).rowcount == 1
+    if seen:
+        connection.execute(note_page(), seen)
+    return connection.execute(_advance(), done).rowcount == 1
+
+
+@cache
+def _advance() -> Update:
+    chunk = RunChunk.__table__.c
+    return (
+        update(RunChunk.__table__)
+        .where(_held(bindparam("id_"), bindparam("token")))
+        .values(
+            position=bindparam("position_"),
+            attempt=case((bindparam("progress", type_=Boolean), literal_column("0")), else_=chunk.attempt),
+            lease_until=clock.now_plus(bindparam("lease_seconds", type_=Float)),
+            **{field.name: chunk[field.name] + bindparam(f"{field.name}_") for field in fields(Counts)},
+        )
+    )
+
+
+@cache
+def _advance_sql(dialect: Dialect, *, noting: bool) -> str:
+    """Both as one statement, rendered once: this comes with each page, and building it costs more than executing it."""
+    statement = _advance().add_cte(note_page().cte("page")) if noting else _advance()
+    return str(statement.compile(dialect=dialect)).replace("%(external_ids)s", "%(external_ids)b")
 
 
 def release(connection: Connection, claim: Claim, delay_seconds: float, failure: Failure | None) -> bool:
@@ -170,31 +213,14 @@ def _requeue(connection: Connection, lost: ColumnElement[bool], **values: Any) -
     return [ChunkMessage(Job(runs[row.run_id].task), row.id, runs[row.run_id].trace_id) for row in sorted(requeued)]
 
 
-@cache
-def _advance() -> Update:
-    """Built once, on the bare table: it is executed for every page, beside an upsert that costs little more."""
-    table = RunChunk.__table__
-    counts = {name: table.c[name] + bindparam(f"more_{name}", type_=Integer) for name in _COUNTS}
-    return (
-        update(table)
-        .where(table.c.id == bindparam("chunk_id"), table.c.lease_token == bindparam("token"))
-        .where(table.c.status == literal_column(f"'{Status.RUNNING}'"))
-        .values(
-            position=bindparam("at"),
-            attempt=func.coalesce(bindparam("attempts", type_=Integer), table.c.attempt),
-            lease_until=clock.now_plus(bindparam("lease_seconds", type_=Float)),
-            **counts,
-        )
-    )
-
-
 def _update_held(connection: Connection, claim: Claim, **values: Any) -> bool:
-    held = and_(
-        RunChunk.id == claim.chunk_id,
-        RunChunk.status == Status.RUNNING,
-        RunChunk.lease_token == claim.lease_token,
-    )
+    held = _held(claim.chunk_id, claim.lease_token)
     return connection.execute(update(RunChunk).where(held).values(values)).rowcount == 1
+
+
+def _held(chunk_id: Any, lease_token: Any) -> ColumnElement[bool]:
+    is_running = RunChunk.status == constant(Status.RUNNING)
+    return and_(RunChunk.id == chunk_id, is_running, RunChunk.lease_token == lease_token)
 
 
 def _queued(run_id: int, number: int, work: dict[str, Any] | None) -> dict[str, Any]:

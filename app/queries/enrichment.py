@@ -94,9 +94,10 @@ def count_up_to(lacking: Lacking, limit: int) -> Select[tuple[int]]:
     return select(func.count()).select_from(some.subquery())
 
 
-def oldest(lacking: Lacking) -> Select[tuple[datetime]]:
-    """When the first of the users who lack the row was first seen."""
-    return select(User.created_at).where(*_lacks(lacking)).order_by(User.id).limit(literal_column("1"))
+def waiting_since(lacking: Lacking) -> Select[tuple[datetime]]:
+    """When the user was first seen who is the next to be looked up, or would be when their pause is over."""
+    waiting = select(User.created_at).where(*_lacks(lacking))
+    return waiting.order_by(lacking.due_at, User.id).limit(literal_column("1"))
 
 
 def backlog(lacking: Lacking) -> Select[tuple[int, int]]:

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache, lru_cache
+from itertools import product
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Executable,
+    Integer,
     Select,
     bindparam,
     false,
@@ -17,6 +20,7 @@ from sqlalchemy import (
     literal_column,
     select,
     true,
+    union_all,
 )
 
 from app.models import Address, CreditCard, User
@@ -92,7 +96,7 @@ def get_user(user_id: int) -> Query:
 def count_users(wanted: UserFilter) -> Query:
     """How many users are wanted; costs a scan of an index."""
     parameters = _search_parameters(wanted)
-    return Query(_count(_flags(wanted), bool(parameters)), parameters)
+    return Query(_count(_flags(wanted), frozenset(parameters)), parameters)
 
 
 def upsert_users(connection: Connection, users: Sequence[UserRecord]) -> Counts:
@@ -103,14 +107,18 @@ def upsert_users(connection: Connection, users: Sequence[UserRecord]) -> Counts:
 
 @lru_cache(maxsize=1_024)
 def _page(flags: Flags, parameters: frozenset[str], limit: int) -> Executable:
-    ids = _filtered(select(User.id), flags, searching="q" in parameters).order_by(User.id)
     # Written out, since a plan for any limit at all would reckon with a tenth of the table.
-    ids = ids.limit(literal_column(str(limit)))
-    if "after" in parameters:
-        ids = ids.where(User.id > bindparam("after", type_=BigInteger))
-    if "offset" in parameters:
-        ids = ids.offset(bindparam("offset", type_=BigInteger))
-    page = ids.subquery()
+    rows: ColumnElement[int] = literal_column(str(limit), Integer)
+    offset = bindparam("offset", type_=BigInteger) if "offset" in parameters else None
+    ranges = _ranges(flags, parameters)
+    if len(ranges) == 1:
+        ids = ranges[0].order_by(User.id)
+    else:
+        reach = rows if offset is None else rows + offset
+        parts = (select(part.order_by(User.id).limit(reach).subquery().c.id) for part in ranges)
+        merged = union_all(*parts).subquery()
+        ids = select(merged.c.id).order_by(merged.c.id)
+    page = ids.limit(rows).offset(offset).subquery()
     return _rendered().join(page, page.c.id == User.id).order_by(User.id)
 
 
@@ -120,8 +128,9 @@ def _one() -> Executable:
 
 
 @cache
-def _count(flags: Flags, searching: bool) -> Executable:
-    return _filtered(select(func.count(User.id)), flags, searching=searching)
+def _count(flags: Flags, parameters: frozenset[str]) -> Executable:
+    ranges = union_all(*_ranges(flags, parameters)).subquery()
+    return select(func.count()).select_from(ranges)
 
 
 def _rendered() -> Select[tuple[int, str]]:
@@ -136,16 +145,40 @@ def _flags(wanted: UserFilter) -> Flags:
     return wanted.has_address, wanted.has_card, wanted.removed
 
 
-def _filtered(statement: Select[tuple[int]], flags: Flags, *, searching: bool) -> Select[tuple[int]]:
+def _ranges(flags: Flags, parameters: frozenset[str]) -> list[Select[tuple[int]]]:
+    """The ids of the wanted users, in parts that are each in the order of their ids in one of the indexes.
+
+    An index begins with the flags: where one may be either, its two ranges are two parts. All users are in that order
+    anyway, and a search looks for its text first.
+    """
     has_address, has_card, removed = flags
+    parts: list[Flags]
+    if flags == (None, None, None):
+        parts = [flags]
+    elif "q" in parameters:
+        parts = [(has_address, has_card, value) for value in _either(removed)]
+    else:
+        parts = list(product(_either(has_address), _either(has_card), _either(removed)))
+    return [_part(part, parameters) for part in parts]
+
+
+def _either(value: bool | None) -> tuple[bool, ...]:
+    return (True, False) if value is None else (value,)
+
+
+def _part(flags: Flags, parameters: frozenset[str]) -> Select[tuple[int]]:
+    has_address, has_card, removed = flags
+    ids = select(User.id)
     for column, value in ((User.has_address, has_address), (User.has_card, has_card)):
         if value is not None:
-            statement = statement.where(column == (true() if value else false()))
+            ids = ids.where(column == (true() if value else false()))
     if removed is not None:
-        statement = statement.where(User.removed_at.is_not(None) if removed else User.removed_at.is_(None))
-    if searching:
-        statement = statement.where(User.search_text.like(bindparam("q"), escape=_ESCAPE))
-    return statement
+        ids = ids.where(User.removed_at.is_not(None) if removed else User.removed_at.is_(None))
+    if "after" in parameters:
+        ids = ids.where(User.id > bindparam("after", type_=BigInteger))
+    if "q" in parameters:
+        ids = ids.where(User.search_text.like(bindparam("q"), escape=_ESCAPE))
+    return ids
 
 
 def _search_parameters(wanted: UserFilter) -> dict[str, Any]:

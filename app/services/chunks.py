@@ -16,7 +16,7 @@ from app.errors import Abandoned, LeaseLost
 from app.logging_config import log_ids
 from app.queries import chunks as queries
 from app.queries import runs as run_queries
-from app.records import ChunkMessage, Claim, Counts, Failure, Status
+from app.records import ChunkMessage, Claim, Counts, Failure, Status, UserPage
 from app.services import retries
 from app.services.context import Context
 from app.services.runs import end_run_if_done, publish_all
@@ -35,7 +35,8 @@ class Step:
 
     position: how much of the chunk is done then. shares: the run's work in pieces, the first of them for this chunk,
     when this step plans the run. failure: raised after the write. progress: whether the attempts count anew.
-    last: whether the chunk is done with it, so that running out of time just then costs nothing.
+    last: whether the chunk is done with it, so that running out of time just then costs nothing. page: the users that
+    are written, whose ids are noted for the end of the run.
     """
 
     position: int
@@ -44,6 +45,7 @@ class Step:
     failure: Exception | None = None
     progress: bool = True
     last: bool = False
+    page: UserPage | None = None
 
 
 Steps = Callable[[Context, Claim], Iterator[Step]]
@@ -130,7 +132,13 @@ class _Performance:
             counts = step.write(connection)
             messages = queries.share_out(connection, self._claim, step.shares) if step.shares else []
             if not queries.advance(
-                connection, self._claim, step.position, counts, lease_seconds=lease_seconds, progress=step.progress
+                connection,
+                self._claim,
+                step.position,
+                counts,
+                lease_seconds=lease_seconds,
+                progress=step.progress,
+                page=step.page,
             ):
                 raise LeaseLost(f"chunk {self._claim.chunk_id} was taken over by another worker")
         for result, number in asdict(counts).items():

@@ -9,9 +9,6 @@ from app.queries import runs as run_queries
 from app.queries.removals import Seen
 from app.records import FinishedRun
 
-# That many may leave a small mirror at once without being thought a mistake of the source.
-_FEW = 10
-
 logger = logging.getLogger(__name__)
 
 
@@ -21,23 +18,20 @@ def settle(connection: Connection, finished: FinishedRun) -> None:
     This happens in the transaction that ends the run: it is complete and its users are marked, or neither.
     """
     if finished.failure is None:
-        seen = queries.seen_by(connection, finished.run_id)
-        if seen.absent:
-            _mark(connection, finished, seen)
+        absent = queries.count_absent(connection, finished.run_id)
+        if absent:
+            _mark(connection, finished, absent)
     queries.forget(connection, finished.run_id)
 
 
-def _mark(connection: Connection, finished: FinishedRun, seen: Seen) -> None:
-    doubt = _doubt(finished, seen)
-    if doubt is None and seen.absent > _FEW:
-        present = queries.count_present(connection)
-        doubt = f"that would be more than half of {present}" if 2 * seen.absent > present else None
+def _mark(connection: Connection, finished: FinishedRun, absent: int) -> None:
+    doubt = _doubt(finished, queries.seen_by(connection, finished.run_id))
     if doubt is None:
         removed = queries.mark_absent(connection, finished.run_id)
         run_queries.note_removals(connection, finished.run_id, removed, None)
         logger.info("run %d marked %d users as removed: the source no longer has them", finished.run_id, removed)
     else:
-        note = f"{seen.absent} users were not seen and are not marked as removed: {doubt}"
+        note = f"{absent} users were not seen and are not marked as removed: {doubt}"
         run_queries.note_removals(connection, finished.run_id, 0, note)
         logger.warning("run %d: %s", finished.run_id, note)
 

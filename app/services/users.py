@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 
 from app.errors import ProviderError
 from app.providers.collection import read_users
-from app.queries.removals import remember
 from app.queries.users import upsert_users
 from app.records import Claim, Counts, UserPage
 from app.services.chunks import MOST_CHUNKS, Step
@@ -53,7 +52,7 @@ def sync_steps(context: Context, claim: Claim) -> Iterator[Step]:
         seen |= ids
         position += page.size
         last = _is_last(page, position, limit, work)
-        yield Step(position, partial(_write, page, claim.chunk_id, position), shares, last=last)
+        yield Step(position, partial(_write, page), shares, last=last, page=page)
         if last:
             return
         _check_end(position, work["total"], settings.users_page_size)
@@ -93,8 +92,5 @@ def _check_end(position: int, total: int | None, page_size: int) -> None:
         raise ProviderError(f"the source said that it has {total} users and goes on past user {position}")
 
 
-def _write(page: UserPage, chunk_id: int, position: int, connection: Connection) -> Counts:
-    counts = upsert_users(connection, page.users) + Counts(rejected=len(page.rejected))
-    if page.size:
-        remember(connection, chunk_id, position, page, records=counts.total() - page.unknown)
-    return counts
+def _write(page: UserPage, connection: Connection) -> Counts:
+    return upsert_users(connection, page.users) + Counts(rejected=len(page.rejected))

@@ -106,12 +106,16 @@ def test_every_task_run_twice_leaves_the_same_rows_and_writes_nothing_the_second
 
 @pytest.fixture
 def many_users(pg: PostgresDatabase) -> PostgresDatabase:
-    """40,000 users; one in a hundred lacks an address, all lack cards, one in a hundred was asked for in vain."""
+    """40,000 users; one in a hundred lacks an address, all lack cards, one in a hundred was asked for in vain.
+
+    Those who are removed stand before the others: the oldest leave first.
+    """
     pg.rows("""
-        INSERT INTO users (external_id, name, search_text, created_at, updated_at, card_checks, card_due_at)
+        INSERT INTO users (external_id, name, search_text, created_at, updated_at, card_checks, card_due_at, removed_at)
         SELECT n, 'User ' || n, 'user ' || n || chr(10) || md5(n::text), now(), now(),
             CASE WHEN n % 100 = 1 THEN 1 ELSE 0 END,
-            CASE WHEN n % 100 = 1 THEN now() + interval '1 hour' ELSE '1970-01-01+00' END
+            CASE WHEN n % 100 = 1 THEN now() + interval '1 hour' ELSE '1970-01-01+00' END,
+            CASE WHEN n <= 30000 THEN now() END
         FROM generate_series(1, 40000) AS n
         """)
     pg.rows(
@@ -145,6 +149,16 @@ def buffers_read(pg: PostgresDatabase, statement: Executable, parameters: dict[s
         (UserFilter(has_address=False, has_card=False), 20_000),
         (UserFilter(has_address=False, has_card=True), 0),
         (UserFilter(q="user 39999"), 0),
+        (UserFilter(removed=True), 0),
+        (UserFilter(removed=False), 0),
+        (UserFilter(removed=False), 39_000),
+        (UserFilter(has_address=False, removed=False), 0),
+        (UserFilter(has_address=False, removed=True), 0),
+        (UserFilter(has_address=True, removed=True), 0),
+        (UserFilter(has_card=False, removed=False), 0),
+        (UserFilter(has_card=True, removed=True), 0),
+        (UserFilter(has_address=False, has_card=False, removed=False), 0),
+        (UserFilter(has_address=False, has_card=True, removed=True), 0),
     ],
     ids=str,
 )

@@ -14,12 +14,13 @@ depends_on = None
 
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _TIME = sa.DateTime(timezone=True)
-_REMOVED = sa.text("removed_at IS NOT NULL")
-_REMOVED_INDEXES = {
-    "ix_users_removed_id": ["id"],
-    "ix_users_removed_has_address_has_card_id": ["has_address", "has_card", "id"],
-    "ix_users_removed_has_address_id": ["has_address", "id"],
-    "ix_users_removed_has_card_id": ["has_card", "id"],
+_FLAGS = ["has_address", "has_card", "id"]
+# Each user is in the index of those at the source or in that of those removed. They take the place of three of all.
+_FLAG_INDEXES = {"ix_users_present": "removed_at IS NULL", "ix_users_removed": "removed_at IS NOT NULL"}
+_OLD_INDEXES = {
+    "ix_users_has_address_has_card_id": _FLAGS,
+    "ix_users_has_address_id": ["has_address", "id"],
+    "ix_users_has_card_id": ["has_card", "id"],
 }
 _DUE_INDEXES = {
     "ix_users_address_due": (["address_due_at", "id"], "NOT has_address"),
@@ -30,8 +31,10 @@ _NEW_OF_RUNS = ("idempotency_key", "idempotency_fingerprint", "removed", "note")
 
 def upgrade() -> None:
     op.add_column("users", sa.Column("removed_at", _TIME))
-    for name, columns in _REMOVED_INDEXES.items():
-        _create_partial_index(name, "users", columns, _REMOVED)
+    for name, which in _FLAG_INDEXES.items():
+        _create_partial_index(name, "users", _FLAGS, sa.text(which))
+    for name in _OLD_INDEXES:
+        op.drop_index(name, "users")
     for name, (columns, lacking) in _DUE_INDEXES.items():
         op.drop_index(name, "users")
         _create_partial_index(name, "users", columns, sa.text(f"{lacking} AND removed_at IS NULL"))
@@ -61,7 +64,9 @@ def downgrade() -> None:
     for name, (columns, lacking) in _DUE_INDEXES.items():
         op.drop_index(name, "users")
         _create_partial_index(name, "users", columns, sa.text(lacking))
-    for name in _REMOVED_INDEXES:
+    for name, columns in _OLD_INDEXES.items():
+        op.create_index(name, "users", columns)
+    for name in _FLAG_INDEXES:
         op.drop_index(name, "users")
     op.drop_column("users", "removed_at")
 
