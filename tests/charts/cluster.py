@@ -39,8 +39,12 @@ _PATH = re.compile(
 _IMMUTABLE = {
     "jobs": [("spec", "template"), ("spec", "selector"), ("spec", "completions")],
     "deployments": [("spec", "selector")],
-    "statefulsets": [("spec", "selector"), ("spec", "serviceName"), ("spec", "volumeClaimTemplates")]
-    + [("spec", "podManagementPolicy")],
+    "statefulsets": [
+        ("spec", "selector"),
+        ("spec", "serviceName"),
+        ("spec", "volumeClaimTemplates"),
+        ("spec", "podManagementPolicy"),
+    ],
     "services": [("spec", "clusterIP")],
 }
 
