@@ -37,6 +37,11 @@ def test_each_alert_fires_when_it_should_and_not_when_it_should_not() -> None:
     promtool("test", "rules", str(TESTS))
 
 
+@pytest.mark.prometheus
+def test_the_configuration_of_make_observe_is_one() -> None:
+    promtool("check", "config", "--syntax-only", str(PROJECT / "observe/prometheus.yml"))
+
+
 def test_each_alert_is_among_the_tests() -> None:
     expected = set(re.findall(r'alertname="(\w+)"', TESTS.read_text()))
 
