@@ -94,6 +94,7 @@ def test_recycled_children_leave_no_files_and_counters_never_fall(
         fallen = {key: (value, counted.get(key)) for key, value in counters.items() if counted.get(key, 0) < value}
         assert not fallen
         counters = counted
+        time.sleep(0.2)
 
     assert not first_children & set(worker.children()) - set(worker.children()[:1])
     assert {file.name: file.stat().st_size for file in folder_of(port).iterdir()} == files
