@@ -18,7 +18,9 @@ from kombu import Connection, Exchange, Queue
 
 from tests.charts.cases import TOKEN, merged
 from tests.charts.helm import Manifests, Object, Pod, render
-from tests.charts.pods import Namespace, RunningPod, Switch, in_bytes
+from tests.charts.namespace import Namespace
+from tests.charts.pods import RunningPod, Switch
+from tests.charts.specification import in_bytes
 from tests.conftest import PROJECT
 from tests.integration.conftest import eventually
 
