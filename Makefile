@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cov check chart-check chart-docs format bench bench-scale bench-growth lock hooks kind-up kind-down clean
+.PHONY: help run test cov pictures check chart-check chart-docs format bench bench-scale bench-growth lock hooks kind-up kind-down clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: $(VENV)/dev $(HELM)/helm  ## Run the tests (ARGS='-k mapping'); those on r
 
 cov: $(VENV)/dev $(HELM)/helm  ## Run the tests and show which lines they reach
 	@$(BIN)/python -m pytest --cov=app --cov-report=term-missing $(ARGS)
+
+pictures: $(VENV)/dev  ## Take the README's pictures anew (Chromium; pngquant makes them small)
+	@PICTURES=docs/images REQUIRE_BROWSER=1 $(BIN)/python -m pytest -q tests/e2e/test_pictures.py
+	@pngquant --quality 80-95 --speed 1 --force --ext .png docs/images/*.png
 
 check: $(VENV)/dev chart-check  ## Check format, lint, types, the floors of the house, the chart and the Dockerfile
 	@$(BIN)/black --quiet --check --diff .

@@ -13,6 +13,7 @@ from app.api.auth import require_token
 from app.api.documentation import document
 from app.api.draining import Draining
 from app.api.errors import add_error_handlers
+from app.api.headers import DefaultHeaders
 from app.api.metrics import HttpMetrics, MeasuredRequests
 from app.api.starting import Starter
 from app.api.tracing import TracedRequests
@@ -40,6 +41,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         await database.open()
         yield
         await database.close()
+        app.state.starter.close()
         stop_tracing()
         if server is not None:
             server.close()
@@ -52,8 +54,9 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.database = database
-    app.state.starter = Starter(settings, context)
+    app.state.starter = Starter(settings, metrics.registry, context)
     app.add_middleware(Draining)
+    app.add_middleware(DefaultHeaders)
     add_error_handlers(app)
     app.add_middleware(MeasuredRequests, metrics=metrics)
     app.add_middleware(TracedRequests)  # around it, so that what is measured can name its trace

@@ -127,7 +127,11 @@ class RunIn(BaseModel):
     model_config = ConfigDict(
         title="RunRequest",
         extra="forbid",
-        json_schema_extra={"examples": [{"task": "sync_users"}, {"task": "enrich_missing_cards", "batch_size": 100}]},
+        json_schema_extra={
+            "examples": [{"task": "sync_users"}, {"task": "enrich_missing_cards", "batch_size": 100}],
+            "if": {"properties": {"task": {"const": "sync_users"}}},
+            "then": {"properties": {"batch_size": {"type": "null"}}},
+        },
     )
 
     task: Job = Field(description="The job.")
@@ -135,9 +139,15 @@ class RunIn(BaseModel):
         None,
         ge=1,
         le=100_000,
-        strict=True,
         description="How many users an enrichment looks up at the most; null for ENRICH_BATCH_SIZE. Not for a sync.",
     )
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _is_a_number(cls, batch_size: object) -> object:
+        if isinstance(batch_size, (bool, str)):
+            raise ValueError("is not a number")  # noqa: TRY004  # pydantic wants a ValueError
+        return batch_size
 
     @field_validator("batch_size")
     @classmethod

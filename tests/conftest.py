@@ -69,8 +69,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for tests in _left_out:
-        terminalreporter.write_line(f"SKIPPED {tests}", yellow=True)
+    for reason in _left_out:
+        terminalreporter.write_line(f"SKIPPED {reason}", yellow=True)
 
 
 def _engine_answers() -> bool:

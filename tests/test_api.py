@@ -630,3 +630,105 @@ def test_every_field_is_described_and_the_examples_are_true(
     for example in described["examples"]:
         assert set(example) == set(model.model_fields)
         model.model_validate(example)
+
+
+# Answers that a client has already, and long ones
+
+
+@pytest.mark.parametrize("url", ["/users?limit=2", "/users?limit=2&count=true", "/users/{}"])
+def test_what_a_client_has_is_not_sent_again(client: TestClient, mirror: Mirror, url: str) -> None:
+    [first, *_] = mirror.add(*named(3), address=ADDRESS)
+    url = url.format(first)
+    before = client.get(url)
+    etag = before.headers["ETag"]
+
+    again = client.get(url, headers={"If-None-Match": f'"other", {etag}'})
+
+    assert (again.status_code, again.content) == (304, b"")
+    for name in ("ETag", "Cache-Control", "Vary", "Link", "X-Total-Count"):
+        assert again.headers.get(name) == before.headers.get(name)
+    assert client.get(url, headers={"If-None-Match": "*"}).status_code == 304
+    assert client.get(url, headers={"If-None-Match": '"other"'}).content == before.content
+
+
+def test_a_change_gives_another_etag(client: TestClient, mirror: Mirror) -> None:
+    mirror.add(*named(3))
+    before = client.get("/users").headers["ETag"]
+
+    mirror.add(UserRecord(901, "Renamed"))
+
+    after = client.get("/users", headers={"If-None-Match": before})
+    assert (after.status_code, after.json()[0]["name"]) == (200, "Renamed")
+    assert after.headers["ETag"] != before
+
+
+def test_a_long_page_is_packed_for_those_who_can_read_that(client: TestClient, mirror: Mirror) -> None:
+    mirror.add(*named(100), address=ADDRESS, card=CARD)
+
+    packed = client.get("/users?limit=100", headers={"Accept-Encoding": "br, gzip;q=0.5"})
+    plain = client.get("/users?limit=100", headers={"Accept-Encoding": "identity"})
+
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain.headers
+    assert packed.content == plain.content
+    assert packed.headers["ETag"] == plain.headers["ETag"]
+    assert int(packed.headers["Content-Length"]) < len(plain.content) / 5
+    for refused in ("gzip;q=0", "gzip; q=0.0", "br", ""):
+        answer = client.get("/users?limit=100", headers={"Accept-Encoding": refused})
+        assert "Content-Encoding" not in answer.headers
+    assert "Content-Encoding" not in client.get("/users?limit=20", headers={"Accept-Encoding": "gzip"}).headers
+
+
+@pytest.mark.parametrize(
+    "url", ["/users", "/users/1", "/users?limit=0", "/runs", "/healthz", "/openapi.json", "/nothing"]
+)
+def test_every_answer_says_what_it_is_and_whether_it_may_be_kept(client: TestClient, mirror: Mirror, url: str) -> None:
+    mirror.add(UserRecord(1, "Emily"))
+
+    headers = client.get(url).headers
+
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    wanted = "private, no-cache" if url in ("/users", "/users/1") else "no-store"
+    assert headers.get_list("Cache-Control") == [wanted]
+
+
+def test_a_defect_is_answered_with_a_sentence(client: TestClient, mirror: Mirror) -> None:
+    mirror.execute("DROP TABLE seen_pages")
+    mirror.execute("DROP TABLE run_chunks")
+
+    response = client.get("/runs")
+
+    assert response.status_code >= 500
+    assert response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("removed=true", ["2", "4", "6", "8"]),
+        ("removed=false", ["1", "3", "5", "7"]),
+        ("removed=", ["1", "2", "3", "4", "5", "6", "7", "8"]),
+        ("removed=true&has_address=true", ["6", "8"]),
+        ("removed=false&has_card=true", ["3", "7"]),
+        ("removed=false&has_address=true&has_card=false", ["5"]),
+        ("removed=true&q=user", ["2", "4", "6", "8"]),
+        ("has_card=true&q=user", ["3", "4", "7", "8"]),
+        ("removed=true&has_address=false&q=4", ["4"]),
+    ],
+)
+@pytest.mark.parametrize("paging", ["offset=0", "after=0"])
+def test_users_who_left_can_be_told_from_those_who_stayed(
+    client: TestClient, mirror: Mirror, query: str, wanted: list[str], paging: str
+) -> None:
+    for number in range(1, 9):
+        mirror.add(
+            UserRecord(number, f"User {number}"),
+            address=ADDRESS if number > 4 else None,
+            card=CARD if number in (3, 4, 7, 8) else None,
+        )
+    mirror.execute("UPDATE users SET removed_at = updated_at WHERE external_id % 2 = 0")
+
+    pages = walk(client, f"/users?{query}&limit=1&{paging}")
+
+    assert [name[-1] for page in pages for name in page] == wanted
+    assert client.get(f"/users?{query}&count=true").headers["X-Total-Count"] == str(len(wanted))

@@ -1,14 +1,21 @@
 """The command line, as a person or a script in a shell uses it."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT, Mirror, migrate
+from app.errors import ProviderError
+from app.records import ChunkMessage, Job
+from tests.conftest import PROJECT, LocalWorker, Mirror, migrate
+from tests.fake_source import FakeSource
 
 
 def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -154,3 +161,92 @@ def test_a_wrong_command_says_how_it_is_used(arguments: list[str]) -> None:
     assert done.returncode == 2
     assert "Usage: python -m app" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# Runs
+
+
+@pytest.fixture
+def shell(database_url: str, source: FakeSource, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command with a database, and a broker in files."""
+    for folder in ("queue", "control"):
+        (tmp_path / "broker" / folder).mkdir(parents=True)
+    variables = {
+        "DATABASE_URL": database_url,
+        "CELERY_BROKER_URL": "filesystem://localhost//",
+        "CELERY_RESULT_BACKEND": "disabled://",
+        "FILESYSTEM_BROKER_DIR": str(tmp_path / "broker"),
+        "USERS_API_URL": source.url,
+    }
+    return lambda *arguments, **more: command(*arguments, **{**variables, **more})
+
+
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_a_run_is_started_and_shown(shell: Shell, worker: LocalWorker) -> None:
+    done = shell("trigger", "enrich_missing_cards", "--batch-size", "7", "--json")
+
+    assert done.returncode == 0
+    run = json.loads(done.stdout)
+    assert (run["trigger"], run["status"], run["batch_size"]) == ("cli", "queued", 7)
+    assert json.loads(shell("runs", "--json").stdout) == [run]
+    assert "enrich_missing_cards  cli" in shell("runs", "--task", "enrich_missing_cards").stdout
+    assert json.loads(shell("runs", "--json", "--status", "failed").stdout) == []
+    queued = json.loads(shell("status", "--json").stdout)
+    assert queued["queues"]["synergyway"]["messages"] == 1
+    assert [job["open_id"] for job in queued["jobs"]] == [None, None, run["id"]]
+
+
+def test_a_run_is_waited_for(shell: Shell, worker: LocalWorker, source: FakeSource) -> None:
+    source.answer({"users": [{"id": 1, "firstName": "Emily"}], "total": 1, "skip": 0, "limit": 1})
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(shell, "trigger", "sync_users", "--wait", "--timeout", "60")
+        chunk_id = eventually_a_chunk(worker)
+        worker.perform(ChunkMessage(Job.SYNC_USERS, chunk_id))
+        done = waiting.result()
+
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1].endswith("of sync_users: succeeded (1 inserted)")
+
+
+def eventually_a_chunk(worker: LocalWorker) -> int:
+    while not (chunks := worker.rows("SELECT id FROM run_chunks")):
+        time.sleep(0.05)
+    return int(chunks[0]["id"])
+
+
+def test_exit_codes_tell_scripts_what_became_of_it(
+    shell: Shell, worker: LocalWorker, source: FakeSource, closed_port: int
+) -> None:
+    away = f"amqp://guest:guest@127.0.0.1:{closed_port}//"
+
+    refused = shell("trigger", "sync_users", CELERY_BROKER_URL=away)
+    assert refused.returncode == 3
+    assert "the broker did not take the message" in refused.stderr
+    assert shell("status", CELERY_BROKER_URL=away).returncode == 3
+    assert shell("trigger", "sync_users", "--wait", "--timeout", "0").returncode == 5
+    skipped = shell("trigger", "sync_users")
+    assert skipped.returncode == 4
+    assert "is open" in skipped.stderr
+    source.answer({"people": []})
+    with pytest.raises(ProviderError):
+        worker.perform(ChunkMessage(Job.SYNC_USERS, worker.rows("SELECT max(id) AS id FROM run_chunks")[0]["id"]))
+    assert [run["status"] for run in json.loads(shell("runs", "--json").stdout)] == ["skipped", "failed", "failed"]
+    assert "none of the known sources" in shell("status").stdout
+    assert shell("trigger", "sync_users", "--batch-size", "5").returncode == 2
+    for done in (refused, skipped):
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["runs"], ["status"], ["trigger", "sync_users"]])
+def test_a_database_without_tables_or_out_of_reach_is_said_to_be(
+    shell: Shell, tmp_path: Path, closed_port: int, arguments: list[str]
+) -> None:
+    for url in (f"sqlite:///{tmp_path / 'empty.db'}", f"postgresql://somebody:geheim@127.0.0.1:{closed_port}/x"):
+        done = shell(*arguments, DATABASE_URL=url)
+
+        assert done.returncode == 3
+        assert "The database is out of reach, or has no tables yet" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "geheim" not in done.stderr

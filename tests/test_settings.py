@@ -323,6 +323,30 @@ def test_a_slash_at_the_end_of_a_source_does_not_matter() -> None:
 # Real processes
 
 
+def test_celery_connects_with_user_and_password_that_are_apart_from_the_address() -> None:
+    variables = {
+        "CELERY_BROKER_URL": "amqp://rabbitmq:5672//",
+        "CELERY_BROKER_USERNAME": "sw",
+        "CELERY_BROKER_PASSWORD": "a@b/c#%",
+    }
+    code = (
+        "from app.celery_app import celery\n"
+        "for connection in (celery.connection_for_read(), celery.connection_for_write()):\n"
+        "    print(connection.userid, connection.password, connection.hostname)"
+    )
+
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert printed.splitlines() == ["sw a@b/c#% rabbitmq"] * 2
+
+
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subprocess.Popen[str]]]:
     """The roles, started at once with a wrong schedule, in a copy of the code that leaves nothing behind here."""
@@ -370,3 +394,43 @@ def test_a_process_with_a_wrong_schedule_ends_with_one_line_that_says_so(
         "Example: USERS_SCHEDULE_CRON='*/15 * * * *'\n"
     )
     assert "Traceback" not in output
+
+
+# The token
+
+
+@pytest.mark.parametrize("token", ["a" * 16, "7fB1._~+/=-aaaaaaaaaaaa", "  with-a-line-break-behind\n"])
+def test_a_token_is_kept_and_never_shown(token: str) -> None:
+    settings = load_settings({"API_TOKEN": token})
+
+    assert settings.api_token is not None
+    assert settings.api_token.get_secret_value() == token.strip()
+    assert token.strip() not in repr(settings) + str(settings.model_dump()) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize("token", ["", "   "])
+def test_a_blank_token_is_none(token: str) -> None:
+    assert load_settings({"API_TOKEN": token}).api_token is None
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        ("fifteen-letters", "has fewer than 16 characters, which may be guessed"),
+        ("sixteen letters!", "has a character that a Bearer token cannot have"),
+        ("sixteen-lettérs-", "has a character that a Bearer token cannot have"),
+    ],
+)
+def test_a_token_that_is_none_is_refused_and_not_shown(token: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({"API_TOKEN": token})
+
+    assert str(caught.value).startswith(f"API_TOKEN='***' is wrong: {reason}")
+    assert token not in str(caught.value)
+
+
+def test_reading_by_token_needs_one() -> None:
+    with pytest.raises(ConfigurationError, match="READ_TOKEN_REQUIRED=true needs an API_TOKEN that readers can send"):
+        load_settings({"READ_TOKEN_REQUIRED": "true"})
+
+    assert load_settings({"READ_TOKEN_REQUIRED": "true", "API_TOKEN": "a" * 16}).read_token_required

@@ -43,7 +43,7 @@ def test_the_page_shows_users_with_address_and_masked_card(client: TestClient, m
     for text in ("Emily Johnson", "emilys", "emily@example.com", "+81 965", "Dooley & Co"):
         assert text in row
     assert "Lyon, France" in row
-    assert "1 Main Street, 69001" in row
+    assert "1 Main Street" in row
     assert "**** **** **** 0044" in row
     assert "Visa 05/2028" in row
     assert "None" not in row
@@ -88,8 +88,8 @@ def test_any_text_is_shown_as_it_is_and_is_never_markup(client: TestClient, mirr
     page = open_page(client)
 
     row = page.text("tbody")
-    # Name, username, email, phone, website and company, five parts of the address, the card's brand.
-    assert row.count(" ".join(text.split())) == 12
+    # Name, username, email, phone, website and company, street, city and country, the card's brand.
+    assert row.count(" ".join(text.split())) == 10
     assert [tag for tag, _ in page.elements] == plain
 
 

@@ -177,8 +177,8 @@ def _last_failure(rows: list[dict[str, Any]]) -> LastFailure | None:
         Job(row["task"]),
         row["last_failure_id"],
         failed_at,
-        row["last_failure_error_class"],
-        row["last_failure_error_message"],
+        row["last_failure_error_class"] or "",
+        row["last_failure_error_message"] or "No reason was noted.",
         row["last_success_id"] if is_over else None,
         succeeded_at if is_over else None,
     )

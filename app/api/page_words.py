@@ -75,17 +75,9 @@ def flag(value: bool | None) -> str:
 
 
 def place(address: dict[str, Any]) -> str:
-    """City and country."""
-    return _listed(address, "city", "country")
-
-
-def street(address: dict[str, Any]) -> str:
-    """Where in the country an address is."""
-    return _listed(address, "street", "postal_code", "state")
-
-
-def _listed(row: dict[str, Any], *names: str) -> str:
-    return ", ".join(row[name] for name in names if row[name])
+    """City and country, or what else is known of where an address is."""
+    listed = [address[name] for name in ("city", "country") if address[name]]
+    return ", ".join(listed) or address["state"] or address["postal_code"] or ""
 
 
 def expiry(card: dict[str, Any]) -> str:
@@ -100,5 +92,5 @@ def coordinates(address: dict[str, Any]) -> str:
 
 FILTERS = {
     function.__name__: function
-    for function in (iso, exact, clock, ago, ahead, took, thousands, flag, place, street, expiry, coordinates)
+    for function in (iso, exact, clock, ago, ahead, took, thousands, flag, place, expiry, coordinates)
 }

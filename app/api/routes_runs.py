@@ -39,7 +39,10 @@ _STARTED: dict[int | str, dict[str, Any]] = {
         "headers": _LOCATION,
     },
 }
-_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": RunIn.model_json_schema()}}}}
+# The body is read by hand, so it is described by hand; what it refers to is described with the answer.
+_SCHEMA = RunIn.model_json_schema(ref_template="#/components/schemas/{model}")
+del _SCHEMA["$defs"]
+_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}}
 
 IdempotencyKey = Annotated[
     str | None,

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
+from app.api.answers import json_answer
 from app.api.deps import DatabaseDep, PageQuery, UserId
 from app.api.errors import INVALID, NOT_FOUND, UNAVAILABLE, bad_query
 from app.api.paging import read_page
@@ -13,6 +14,10 @@ from app.schemas import UserOut
 
 router = APIRouter(prefix="/users", tags=["users"], responses=INVALID | UNAVAILABLE)
 
+_ETAG = {"ETag": {"description": "Names the body, for `If-None-Match`.", "schema": {"type": "string"}}}
+_UNCHANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "The body is the one that `If-None-Match` names.", "headers": _ETAG}
+}
 _PAGE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A page of users in the order of their ids.",
@@ -25,9 +30,12 @@ _PAGE: dict[int | str, dict[str, Any]] = {
                 "description": "How many users match; only with `count=true`.",
                 "schema": {"type": "integer"},
             },
+            **_ETAG,
         },
-    }
+    },
+    **_UNCHANGED,
 }
+_ONE: dict[int | str, dict[str, Any]] = {200: {"headers": _ETAG}, **_UNCHANGED, **NOT_FOUND}
 
 
 @router.get(
@@ -47,13 +55,13 @@ async def list_(request: Request, database: DatabaseDep) -> Response:
         headers["Link"] = f'</users?{page.next_query}>; rel="next"'
     if query.count:
         headers["X-Total-Count"] = str((await database.rows(*count_users(query.wanted)))[0][0])
-    return Response(f"[{','.join(page.bodies)}]", media_type="application/json", headers=headers)
+    return json_answer(request, f"[{','.join(page.bodies)}]", headers)
 
 
-@router.get("/{user_id}", summary="Get a user", response_model=UserOut, responses=NOT_FOUND)
-async def get(database: DatabaseDep, user_id: UserId) -> Response:
+@router.get("/{user_id}", summary="Get a user", response_model=UserOut, responses=_ONE)
+async def get(request: Request, database: DatabaseDep, user_id: UserId) -> Response:
     """One user with their address and masked card."""
     rows = await database.rows(*get_user(user_id))
     if not rows:
         raise HTTPException(404, f"There is no user {user_id}.")
-    return Response(rows[0][1], media_type="application/json")
+    return json_answer(request, rows[0][1])

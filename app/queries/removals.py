@@ -69,11 +69,6 @@ def seen_by(connection: Connection, run_id: int) -> Seen:
     return Seen(int(records), users, None if untold else smallest, None if untold else largest)
 
 
-def count_present(connection: Connection) -> int:
-    """How many users are not marked as removed."""
-    return connection.execute(select(func.count(User.id)).where(User.removed_at.is_(None))).scalar_one()
-
-
 def mark_absent(connection: Connection, run_id: int) -> int:
     """Marks the users that the run has not seen; how many. They are locked in the order of their ids, as always."""
     absent = _absent(connection.dialect.name).order_by(User.id).with_for_update(key_share=True, of=User)

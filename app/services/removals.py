@@ -9,9 +9,6 @@ from app.queries import runs as run_queries
 from app.queries.removals import Seen
 from app.records import FinishedRun
 
-# That many may leave a small mirror at once without being thought a mistake of the source.
-_FEW = 10
-
 logger = logging.getLogger(__name__)
 
 
@@ -28,7 +25,7 @@ def settle(connection: Connection, finished: FinishedRun) -> None:
 
 
 def _mark(connection: Connection, finished: FinishedRun, absent: int) -> None:
-    doubt = _doubt(finished, queries.seen_by(connection, finished.run_id)) or _alarm(connection, absent)
+    doubt = _doubt(finished, queries.seen_by(connection, finished.run_id))
     if doubt is None:
         removed = queries.mark_absent(connection, finished.run_id)
         run_queries.note_removals(connection, finished.run_id, removed, None)
@@ -56,11 +53,3 @@ def _doubt(finished: FinishedRun, seen: Seen) -> str | None:
     if seen.users != seen.largest_total:
         return f"the source said that it has {seen.largest_total} users and gave {seen.users}"
     return None
-
-
-def _alarm(connection: Connection, absent: int) -> str | None:
-    """Why so many cannot have left at once; None when they can."""
-    if absent <= _FEW:
-        return None
-    present = queries.count_present(connection)
-    return f"that would be more than half of {present}" if 2 * absent > present else None

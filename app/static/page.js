@@ -148,6 +148,7 @@
 
   let version = null;
   let words = new Map();
+  let runStatus = null;
 
   function refresh() {
     for (const id of ["status", "run"]) if (byId(id)) htmx.trigger(byId(id), "refresh");
@@ -163,6 +164,13 @@
     words = seen;
     if (version !== null && version !== status.dataset.version) htmx.trigger(document.body, "changed");
     version = status.dataset.version;
+  }
+
+  function readRun() {
+    const run = byId("run");
+    if (!run) return;
+    if (runStatus !== null && runStatus !== run.dataset.status) say(run.querySelector(".headline").textContent);
+    runStatus = run.dataset.status;
   }
 
   document.addEventListener("htmx:config:request", (event) => {
@@ -194,10 +202,10 @@
   document.addEventListener("htmx:after:swap", (event) => {
     const { target } = event.detail.ctx;
     if (target?.id === "detail") showDetail();
-    else setClock(target?.isConnected ? target : null);
+    else if (target?.isConnected) setClock(target);
+    markOpen();
     readStatus();
-    const run = byId("run");
-    if (run && target?.id === "run") say(run.querySelector("h1 + p")?.textContent.trim() === byId("said").textContent ? "" : run.querySelector("h1 + p").textContent.trim());
+    readRun();
     sayTimes();
   });
 
@@ -206,10 +214,14 @@
   let listAddress = location.pathname + location.search;
   let listTitle = document.title;
 
+  function markOpen() {
+    const number = byId("detail").open && USER.test(location.pathname) ? location.pathname.split("/").pop() : null;
+    for (const link of document.querySelectorAll(".table [aria-current]")) link.removeAttribute("aria-current");
+    if (number) byId(`open-${number}`)?.setAttribute("aria-current", "true");
+  }
+
   function showDetail() {
     const detail = byId("detail");
-    for (const link of document.querySelectorAll(".table [aria-current]")) link.removeAttribute("aria-current");
-    byId(`open-${location.pathname.split("/").pop()}`)?.setAttribute("aria-current", "true");
     if (!detail.open) {
       if (WIDE.matches) detail.show();
       else detail.showModal();
@@ -219,10 +231,10 @@
   }
 
   function hideDetail() {
-    for (const link of document.querySelectorAll(".table [aria-current]")) link.removeAttribute("aria-current");
     byId("detail").replaceChildren();
     document.title = listTitle;
     if (USER.test(location.pathname)) history.pushState({ htmx: true }, "", listAddress);
+    markOpen();
   }
 
   function noteList(event) {
@@ -289,6 +301,7 @@
     sayTimes();
     setInterval(sayTimes, 5000);
     readStatus();
+    readRun();
     if (byId("status") || byId("run")) showLive("", "Live");
     if (byId("locked") && token() !== null) unlock();
   });

@@ -50,7 +50,7 @@ class Queues:
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.collapse()
+            connection.collect()
 
     def _depth(self, name: str) -> Depth | None:
         is_amqp = self._connection.transport.driver_type == "amqp"

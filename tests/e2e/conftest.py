@@ -1,6 +1,7 @@
 """The page in a real browser: Chromium, a real server on a real socket, and a worker beside it."""
 
 import os
+import re
 import shutil
 import threading
 import time
@@ -21,6 +22,7 @@ from app.services import runs
 from app.services.context import Context
 from app.settings import Settings
 from tests.conftest import LocalWorker, Mirror
+from tests.fake_source import Answer, DummyJsonLike, Query
 
 TOKEN = "a-token-for-the-tests-alone"
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 320, "height": 740}
@@ -67,6 +69,21 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
         yield browser
         browser.close()
+
+
+class Gate:
+    """A source that answers page by page, as the test lets it."""
+
+    def __init__(self, users: DummyJsonLike) -> None:
+        self._users = users
+        self._permits = threading.Semaphore(0)
+
+    def let(self, answers: int) -> None:
+        self._permits.release(answers)
+
+    def __call__(self, path: str, query: Query) -> Answer:
+        assert self._permits.acquire(timeout=30), "the test let no more answers pass"
+        return self._users(path, query)
 
 
 class _Worker:
@@ -201,6 +218,7 @@ def _keep_pictures(request: pytest.FixtureRequest, visits: list[Visit]) -> None:
     folder = os.environ.get("SCREENSHOTS")
     if not folder:
         return
+    Path(folder).mkdir(parents=True, exist_ok=True)
     for number, visit in enumerate(visits):
-        name = request.node.name.replace("/", "-")
+        name = re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
         visit.page.screenshot(path=Path(folder) / f"{name}-{number}.png")

@@ -150,7 +150,7 @@ def test_the_keyboard_alone_is_enough(told: Site) -> None:
         page.keyboard.press("Tab")
         order.append(focused(page))
     assert order[:5] == ["SynergyWay", "Users", "Runs", "API", "Token"]
-    assert order[5:8] == ["Start now"] * 3
+    assert order[5:9] == ["1 left the source", *["Start now"] * 3]
 
     page.get_by_role("searchbox").focus()
     page.keyboard.type("chenabe2")
@@ -170,7 +170,7 @@ def test_skipping_leads_past_the_header(told: Site) -> None:
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
 
-    assert focused(page) == "Start now"
+    assert focused(page) == "1 left the source"
 
 
 def test_what_has_the_focus_is_seen(told: Site) -> None:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from playwright.sync_api import expect
 
+from app.api.page_words import ago, ahead
 from app.records import Job, UserRecord
 from tests.e2e.conftest import Site
 from tests.fake_source import DummyJsonLike, FakeSource
@@ -126,3 +128,49 @@ def test_hostile_names_are_text(site: Site) -> None:
     expect(visit.rows()).to_have_count(1)
     page.keyboard.press("Escape")
     expect(page).to_have_title(re.compile("Users"))
+
+
+def test_the_script_says_times_as_the_server_does(site: Site) -> None:
+    now = datetime.now(UTC)
+    spans = [
+        timedelta(seconds=200),
+        timedelta(minutes=90),
+        timedelta(hours=30, minutes=30),
+        timedelta(days=5, hours=12),
+    ]
+    page = site.visit().open()
+    # As the server renders them, but for the words.
+    page.evaluate(
+        """moments => document.querySelector("main").append(...moments.map(([direction, moment]) => {
+            const time = document.createElement("time");
+            time.dataset.relative = direction;
+            time.dateTime = moment;
+            time.className = "probe";
+            return time;
+        }))""",
+        [["ago", (now - span).isoformat()] for span in spans] + [["ahead", (now + span).isoformat()] for span in spans],
+    )
+
+    expect(page.locator("time.probe")).to_have_text(
+        [ago(now - span, now) for span in spans] + [ahead(now + span, now) for span in spans]
+    )
+
+
+def test_a_hidden_tab_asks_for_nothing_and_catches_up_when_it_is_seen(site: Site) -> None:
+    visit = site.visit()
+    page = visit.page
+    page.add_init_script("Object.defineProperty(document, 'hidden', {get: () => Boolean(window.isHidden)})")
+    page.clock.install()
+    visit.open()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.evaluate("window.isHidden = true; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#live")).to_have_text("Paused")
+    asked.clear()
+    page.clock.run_for(60_000)
+    assert asked == []
+
+    with page.expect_request("**/users/ui/status"):
+        page.evaluate("window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#live")).to_have_text("Live")

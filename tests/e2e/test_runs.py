@@ -1,7 +1,6 @@
 """Starting runs and watching them, in a browser."""
 
 import re
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -9,25 +8,10 @@ from playwright.sync_api import Locator, expect
 
 from app.errors import BrokerUnavailable
 from app.records import ChunkMessage, Job
-from tests.e2e.conftest import TOKEN, Site
-from tests.fake_source import Answer, DummyJsonLike, FakeSource, Query
+from tests.e2e.conftest import TOKEN, Gate, Site
+from tests.fake_source import DummyJsonLike, FakeSource
 
 Sample = Callable[[int], DummyJsonLike]
-
-
-class Gate:
-    """A source that answers page by page, as the test lets it."""
-
-    def __init__(self, users: DummyJsonLike) -> None:
-        self._users = users
-        self._permits = threading.Semaphore(0)
-
-    def let(self, answers: int) -> None:
-        self._permits.release(answers)
-
-    def __call__(self, path: str, query: Query) -> Answer:
-        assert self._permits.acquire(timeout=30), "the test let no more answers pass"
-        return self._users(path, query)
 
 
 def give_token(page: Locator, token: str) -> None:

@@ -1,5 +1,6 @@
 """Real PostgreSQL, RabbitMQ and Redis in containers, and the roles as real processes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -241,6 +242,12 @@ class Deployment:
         )
         command = [sys.executable, "-c", program]
         subprocess.run(command, cwd=PROJECT, env=self.environment, check=True, capture_output=True, timeout=60)
+
+    def purge(self) -> None:
+        """Loses what waits in the queues of RabbitMQ, delayed messages included."""
+        queues = json.loads(management(self.server, "GET", f"queues/{self.vhost}"))
+        for queue in (queue for queue in queues if queue["type"] == "quorum"):
+            management(self.server, "DELETE", f"queues/{self.vhost}/{queue['name']}/contents")
 
     def messages(self, queue: str = "synergyway") -> int:
         """How many messages a queue holds, delivered ones included."""

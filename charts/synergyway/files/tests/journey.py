@@ -1,4 +1,4 @@
-"""Walks the whole way: starts the three jobs as a shell would, waits for their runs, reads the users over the Service."""
+"""Walks the whole way: starts the three jobs as a shell would, waits for their runs, reads users over the Service."""
 
 import json
 import os
