@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import docker
 import pytest
+import yaml
 from kombu import Connection, Exchange, Queue
 
 from tests.charts.cases import TOKEN, merged
@@ -169,6 +170,19 @@ def test_the_pods_of_helm_test_pass(release: Release, services: dict[str, Switch
     (pod,) = [pod for pod in release.manifests.pods() if pod.owner["metadata"]["name"].endswith(f"test-{name}")]
     running = release.namespace.start(pod)
     assert running.wait_end(150) == 0, running.log()
+
+
+def test_the_check_of_skaffold_verify_passes(release: Release, services: dict[str, Switch]) -> None:
+    (check,) = yaml.safe_load((PROJECT / "skaffold.yaml").read_text())["verify"]
+    container = check["container"]
+    pod = Pod(
+        {"kind": "Pod", "metadata": {"name": "verify"}, "spec": {}},
+        {"labels": {}},
+        {"containers": [{**container, "image": release.image}]},
+    )
+    running = release.namespace.start(pod)
+    assert running.wait_end() == 0, running.log()
+    assert "complete users, their cards masked" in running.log()
 
 
 def test_no_password_and_no_card_number_is_in_a_log(release: Release) -> None:
