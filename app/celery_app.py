@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import Celery
 from celery.schedules import crontab
-from celery.signals import after_task_publish, before_task_publish
+from celery.signals import before_task_publish
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
 from kombu.pools import producers
@@ -76,6 +76,7 @@ def publish(app: SynergyWay, seconds: float, message: ChunkMessage) -> None:
             )
     except (*connection.connection_errors, *connection.channel_errors, KombuError, OSError) as error:
         raise BrokerUnavailable(f"the broker did not take the message: {error}") from error
+    app.context.metrics.sent.labels(TASKS[message.job], JOBS_QUEUE.name).inc()
 
 
 def _socket_timeouts(settings: Settings, seconds: float) -> dict[str, float]:
@@ -92,12 +93,6 @@ def stamp(headers: dict[str, Any], **_: Any) -> None:
     headers["published_at"] = time.time()
     if not headers.get("traceparent"):
         tracing.add_headers(headers)
-
-
-@after_task_publish.connect(weak=False)
-def count_sent(sender: str, **_: Any) -> None:
-    # The routing key of a delayed message is another one each time.
-    celery.context.metrics.sent.labels(sender, JOBS_QUEUE.name).inc()
 
 
 def _scheme(settings: Settings) -> str:
@@ -136,6 +131,9 @@ def create_celery(settings: Settings, publish_seconds: float = _PUBLISH_SECONDS)
         include=["app.worker.signals", "app.tasks.users", "app.tasks.addresses", "app.tasks.credit_cards"],
     )
     app.conf.update(
+        # Celery prefers the variable CELERY_BROKER_URL to what it is made with, but not to these.
+        broker_read_url=settings.broker_url,
+        broker_write_url=settings.broker_url,
         task_queues=[JOBS_QUEUE],
         task_default_queue=JOBS_QUEUE.name,
         task_default_exchange=JOBS_QUEUE.exchange.name,

@@ -42,6 +42,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         await database.open()
         yield
         await database.close()
+        app.state.starter.close()
         stop_tracing()
         if server is not None:
             server.close()
@@ -54,7 +55,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.database = database
-    app.state.starter = Starter(settings, context)
+    app.state.starter = Starter(settings, metrics.registry, context)
     app.add_middleware(Draining)
     app.add_middleware(DefaultHeaders)
     add_error_handlers(app)

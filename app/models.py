@@ -25,6 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _BIG = BigInteger().with_variant(Integer, "sqlite")
 # Users that were never checked sort before all others, whose pause ends at some later time.
+NEVER_CHECKED = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER_CHECKED = text("'1970-01-01 00:00:00.000000'")
 _OPEN_STATUS = text("status IN ('queued', 'running')")
 _PRESENT = text("removed_at IS NULL")

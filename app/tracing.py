@@ -4,9 +4,11 @@ A process that works sets itself up once, after the fork: the api, beat, and eac
 given by keywords whose double underscores stand for dots.
 """
 
+import logging
 import os
 import secrets
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -31,6 +33,7 @@ from app import __version__
 from app.utils.masking import redact
 
 if TYPE_CHECKING:
+    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
     from sqlalchemy import Engine
@@ -38,9 +41,13 @@ if TYPE_CHECKING:
 # A process that ends waits no longer for a collector that does not answer.
 _STOP_SECONDS = 3
 _NO_TRACER = NoOpTracer()
+_QUIET_SECONDS = 60
+_COMPLAINING = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.sdk._shared_internal")
 
 _provider: "TracerProvider | None" = None
 _tracer: Tracer = _NO_TRACER
+_instrumentor: "SQLAlchemyInstrumentor | None" = None
+_engines: "list[Engine]" = []
 
 
 def set_up_tracing(role: str) -> bool:
@@ -65,9 +72,29 @@ def set_up_tracing(role: str) -> bool:
     # Without its own exit handler, which would wait for a dead collector. Over HTTP: gRPC does not survive a fork.
     _provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
     _provider.sampler = cast("Sampler", _OnlyBelowOthers(_provider.sampler))
+    for name in _COMPLAINING:
+        logging.getLogger(name).addFilter(_once_a_minute)
     _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _tracer = _provider.get_tracer("synergyway", __version__)
     return True
+
+
+class _OnceAMinute(logging.Filter):
+    """A collector that is away is worth a line, and not several for each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def filter(self, _: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + _QUIET_SECONDS
+        return True
+
+
+_once_a_minute = _OnceAMinute()
 
 
 class _OnlyBelowOthers:
@@ -98,8 +125,12 @@ def is_set_up() -> bool:
 
 def stop_tracing() -> None:
     """Sends what is left to send, for a few seconds at the most."""
-    global _provider, _tracer
+    global _provider, _tracer, _instrumentor
     provider, _provider, _tracer = _provider, None, _NO_TRACER
+    instrumentor, _instrumentor = _instrumentor, None
+    if instrumentor is not None:
+        instrumentor.uninstrument()
+        _engines.clear()
     if provider is not None:
         # The SDK's own limits do not hold while a collector accepts connections and says nothing.
         last = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
@@ -109,10 +140,17 @@ def stop_tracing() -> None:
 
 def trace_database(engine: "Engine") -> None:
     """Makes each statement of the engine a span. Values are parameters, and are in none of them."""
-    if _provider is not None:
-        from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor  # noqa: PLC0415
+    global _instrumentor  # noqa: PLW0603
+    if _provider is None:
+        return
+    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor  # noqa: PLC0415
 
-        SQLAlchemyInstrumentor().instrument(engine=engine, tracer_provider=_provider)
+    # It is set up once for all engines, so once more when another one comes.
+    if _instrumentor is not None:
+        _instrumentor.uninstrument()
+    _engines.append(engine)
+    _instrumentor = SQLAlchemyInstrumentor()
+    _instrumentor.instrument(engines=_engines, tracer_provider=_provider)
 
 
 @contextmanager

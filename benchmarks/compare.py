@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import psycopg
 
 from app.records import Job
+from benchmarks import start
 from benchmarks.load import requests_a_second
 from benchmarks.report import Figures, plot, write
 from benchmarks.servers import PROJECT, addresses, plain, postgresql, server
@@ -34,11 +35,10 @@ def main() -> None:
             for way, app in apps.items()
         }
         _measure_api(figures, servers, rounds)
+    seconds = start.measure(rounds)
     plot("compare", figures)
-    table = figures.table()
-    write(
-        "compare", "The usual way, ours, and the limit", f"{table}\n\n![The same as bars](compare.svg)", figures.rounds
-    )
+    text = f"{figures.table()}\n\n![The same as bars](compare.svg)\n\n{start.table(seconds)}"
+    write("compare", "The usual way, ours, and the limit", text, {**figures.rounds, "start": seconds})
 
 
 def _measure_jobs(figures: Figures, page_size: int, rounds: int, environment: dict[str, str]) -> None:

@@ -67,10 +67,15 @@ def process(name: str, *command: str, **variables: str) -> Iterator[subprocess.P
 
 
 @contextmanager
-def server(app: str, probe: str, *, workers: int = 1, **variables: str) -> Iterator[str]:
-    """The address of an ASGI application in so many uvicorn processes, once ``probe`` answers 200."""
-    port = _free_port()
+def server(app: str, probe: str, *, workers: int = 1, factory: bool = False, **variables: str) -> Iterator[str]:
+    """The address of an ASGI application in so many uvicorn processes, once ``probe`` answers 200.
+
+    factory: ``app`` makes the application.
+    """
+    port = free_port()
     command = ("uvicorn", "--port", str(port), "--no-access-log", "--log-level", "warning", app)
+    if factory:
+        command += ("--factory",)
     if workers > 1:
         command += ("--workers", str(workers))
     with process(app, *command, **variables):
@@ -124,7 +129,8 @@ def _eventually(name: str, attempt: Callable[[], None]) -> None:
     raise SystemExit(f"{name} did not answer within {_START_SECONDS} s")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

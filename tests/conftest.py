@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -39,6 +40,47 @@ STEPS = {
     Job.ENRICH_MISSING_ADDRESSES: address_steps,
     Job.ENRICH_MISSING_CARDS: card_steps,
 }
+
+
+_NAMES = {
+    "integration": "tests on real PostgreSQL, RabbitMQ and Redis",
+    "helm": "tests of the chart",
+}
+_left_out: list[str] = []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without a Docker engine, or Helm, the tests that need it are left out, unless they must not be."""
+    needs = {
+        "integration": ("no Docker engine answers", _engine_answers),
+        "helm": ("neither Helm nor npm, which would bring it, is installed", _helm_is_here),
+    }
+    for mark, (lack, is_here) in needs.items():
+        these = [item for item in items if item.get_closest_marker(mark)]
+        if not these or is_here():
+            continue
+        # CI is set by those who run it; REQUIRE_DOCKER=1 asks for all there is.
+        if os.environ.get("REQUIRE_DOCKER") == "1" or (mark == "helm" and os.environ.get("CI")):
+            raise pytest.UsageError(f"no test may be left out here, and {lack}")
+        _left_out.append(f"{len(these)} {_NAMES[mark]}: {lack}")
+        items[:] = [item for item in items if item not in these]
+        config.hook.pytest_deselected(items=these)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reason in _left_out:
+        terminalreporter.write_line(f"SKIPPED {reason}", yellow=True)
+
+
+def _engine_answers() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "info"], check=False, capture_output=True).returncode == 0
+
+
+def _helm_is_here() -> bool:
+    return (PROJECT / ".venv/helm/helm").exists() or shutil.which("helm") is not None
 
 
 def migrate(url: str, revision: str = "head") -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -80,6 +81,23 @@ def test_a_database_that_is_migrated_meanwhile_ends_the_wait(tmp_path: Path) -> 
     _, said = waiting.communicate(timeout=60)
     assert waiting.returncode == 0
     assert "which this code works with" in said
+
+
+def test_a_wait_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "app", "wait-for-schema"],
+        cwd=PROJECT,
+        env=os.environ | {"DATABASE_URL": f"sqlite+pysqlite:///{tmp_path / 'never.db'}"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stderr is not None
+    assert "without tables" in waiting.stderr.readline()
+
+    waiting.terminate()
+
+    assert waiting.communicate(timeout=60)[1] == ""
+    assert waiting.returncode == 128 + signal.SIGTERM
 
 
 def test_a_database_out_of_reach_is_said_to_be(closed_port: int) -> None:

@@ -323,6 +323,30 @@ def test_a_slash_at_the_end_of_a_source_does_not_matter() -> None:
 # Real processes
 
 
+def test_celery_connects_with_user_and_password_that_are_apart_from_the_address() -> None:
+    variables = {
+        "CELERY_BROKER_URL": "amqp://rabbitmq:5672//",
+        "CELERY_BROKER_USERNAME": "sw",
+        "CELERY_BROKER_PASSWORD": "a@b/c#%",
+    }
+    code = (
+        "from app.celery_app import celery\n"
+        "for connection in (celery.connection_for_read(), celery.connection_for_write()):\n"
+        "    print(connection.userid, connection.password, connection.hostname)"
+    )
+
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert printed.splitlines() == ["sw a@b/c#% rabbitmq"] * 2
+
+
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subprocess.Popen[str]]]:
     """The roles, started at once with a wrong schedule, in a copy of the code that leaves nothing behind here."""

@@ -12,8 +12,8 @@ from app.db import PoolUse
 # Half of the requests end before the second of these, and clients give up around the last.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Whatever people and scanners ask for that is not there is one series.
-_NO_ROUTE = "none"
+# Files and FastAPI's own pages have no template, and whatever is asked for that is not there is one series.
+_OTHER_ROUTE, _NO_ROUTE = "other", "none"
 
 
 class HttpMetrics:
@@ -70,7 +70,8 @@ class MeasuredRequests:
             self._child(scope, status).observe(seconds, None if trace_id is None else {"trace_id": trace_id})
 
     def _child(self, scope: Scope, status: int) -> Histogram:
-        key = (scope["method"], getattr(scope.get("route"), "path", _NO_ROUTE), status)
+        untold = _OTHER_ROUTE if "endpoint" in scope else _NO_ROUTE
+        key = (scope["method"], getattr(scope.get("route"), "path", untold), status)
         child = self._known.get(key)
         if child is None:
             method, route, _ = key

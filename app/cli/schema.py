@@ -1,5 +1,7 @@
 """The tables: waiting until the database has them, and bringing it there."""
 
+import signal
+import sys
 import time
 from collections.abc import Callable
 from enum import Enum, auto
@@ -65,6 +67,8 @@ class Schema:
 
 def wait(settings: Settings, timeout_seconds: float) -> Exit:
     """OK as soon as the database is at this code's revision or ahead of it; UNREACHABLE when the time is over."""
+    # The first process of a container ignores what it does not handle: a pod that still waits would be hard to delete.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return _wait_until(Schema(settings), lambda level: level in _READY, timeout_seconds)
 
 

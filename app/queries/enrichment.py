@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.models import Address, CreditCard, User
+from app.models import NEVER_CHECKED, Address, CreditCard, User
 from app.queries import clock
 from app.queries.upsert import upsert
 from app.records import AddressRecord, CardRecord, Counts
@@ -98,6 +98,18 @@ def waiting_since(lacking: Lacking) -> Select[tuple[datetime]]:
     """When the user was first seen who is the next to be looked up, or would be when their pause is over."""
     waiting = select(User.created_at).where(*_lacks(lacking))
     return waiting.order_by(lacking.due_at, User.id).limit(literal_column("1"))
+
+
+def backlog(lacking: Lacking) -> Select[tuple[int, int]]:
+    """How many users lack the row, and how many of them are due now; counted in the index of those users."""
+    is_due = lacking.due_at <= clock.now()
+    return select(func.count(User.id), func.count(User.id).filter(is_due)).where(*_lacks(lacking))
+
+
+def oldest_never_asked(lacking: Lacking) -> Select[tuple[datetime]]:
+    """When the first of the users was first seen who lack the row and whom the source was never asked about."""
+    never = select(User.created_at).where(*_lacks(lacking), lacking.due_at == NEVER_CHECKED)
+    return never.order_by(User.id).limit(literal_column("1"))
 
 
 def _lacks(lacking: Lacking) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

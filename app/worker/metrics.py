@@ -161,6 +161,8 @@ def count_succeeded(sender: Any, **_: Any) -> None:
 @task_retry.connect(weak=False)
 def count_retried(sender: Any, **_: Any) -> None:
     _here.tasks.retried.labels(sender.name).inc()
+    # Celery has published the message by itself.
+    current_app.context.metrics.sent.labels(sender.name, current_app.conf.task_default_queue).inc()
 
 
 @task_failure.connect(weak=False)

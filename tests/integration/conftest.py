@@ -1,7 +1,7 @@
 """Real PostgreSQL, RabbitMQ and Redis in containers, and the roles as real processes."""
 
+import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,35 +27,11 @@ from tests.fake_source import FakeSource
 _START_SECONDS = 60
 
 
-_left_out: list[pytest.Item] = []
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without an engine these tests are left out, unless REQUIRE_DOCKER=1 says that they must not be."""
-    here = [item for item in items if Path(item.path).is_relative_to(Path(__file__).parent)]
-    for item in here:
-        item.add_marker(pytest.mark.integration)
-    if not here or _engine_answers():
-        return
-    if os.environ.get("REQUIRE_DOCKER") == "1":
-        raise pytest.UsageError("REQUIRE_DOCKER=1 is set and no Docker engine answers")
-    _left_out.extend(here)
-    items[:] = [item for item in items if item not in here]
-    config.hook.pytest_deselected(items=here)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _left_out:
-        terminalreporter.write_line(
-            f"SKIPPED {len(_left_out)} tests on real PostgreSQL, RabbitMQ and Redis: no Docker engine answers",
-            yellow=True,
-        )
-
-
-def _engine_answers() -> bool:
-    if shutil.which("docker") is None:
-        return False
-    return subprocess.run(["docker", "info"], check=False, capture_output=True).returncode == 0
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(item.path).is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.integration)
 
 
 @dataclass(frozen=True)
@@ -283,6 +259,12 @@ class Deployment:
         )
         command = [sys.executable, "-c", program]
         subprocess.run(command, cwd=PROJECT, env=self.environment, check=True, capture_output=True, timeout=60)
+
+    def purge(self) -> None:
+        """Loses what waits in the queues of RabbitMQ, delayed messages included."""
+        queues = json.loads(management(self.server, "GET", f"queues/{self.vhost}"))
+        for queue in (queue for queue in queues if queue["type"] == "quorum"):
+            management(self.server, "DELETE", f"queues/{self.vhost}/{queue['name']}/contents")
 
     def messages(self, queue: str = "synergyway") -> int:
         """How many messages a queue holds, delivered ones included."""

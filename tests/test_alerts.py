@@ -1,0 +1,96 @@
+"""The alerts: each is checked, tested to fire and not to fire, and has a section in the runbook."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import PROJECT
+
+FILES = PROJECT / "charts/synergyway/files"
+RULES = FILES / "alerts/synergyway.yaml"
+TESTS = PROJECT / "tests/alerts/synergyway.test.yaml"
+DASHBOARDS = sorted((FILES / "dashboards").glob("*.json"))
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def promtool(*arguments: str) -> None:
+    """Runs it, or leaves the test out where it is not installed and not insisted on."""
+    if shutil.which("promtool") is None:
+        if os.environ.get("REQUIRE_DOCKER") == "1":
+            pytest.fail("REQUIRE_DOCKER=1 is set and there is no promtool: it comes with Debian's package prometheus")
+        pytest.skip("there is no promtool: it comes with Debian's package prometheus")
+    done = subprocess.run(["promtool", *arguments], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_rules_are_rules() -> None:
+    promtool("check", "rules", str(RULES))
+
+
+def test_each_alert_fires_when_it_should_and_not_when_it_should_not() -> None:
+    promtool("test", "rules", str(TESTS))
+
+
+def test_each_alert_is_among_the_tests() -> None:
+    expected = set(re.findall(r'alertname="(\w+)"', TESTS.read_text()))
+
+    assert expected == set(alerts())
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_each_alert_has_a_section_in_the_runbook(alert: str) -> None:
+    runbook = (PROJECT / "docs/runbook-alerts.md").read_text()
+
+    assert f"\n## {alert}\n" in runbook
+    assert alerts()[alert]["annotations"]["runbook_url"] == f"docs/runbook-alerts.md#{alert.lower()}"
+    assert alerts()[alert]["labels"]["severity"] in ("warning", "critical")
+
+
+def test_the_rules_are_of_one_release() -> None:
+    """The chart puts its own labels in the place of these; a metric without them would be every release's."""
+    selectors = re.findall(r"\{([^{}]*)\}", "".join(rule["expr"] for rule in alerts().values()))
+
+    assert selectors
+    assert all(selector.startswith('namespace="synergyway",release="synergyway"') for selector in selectors)
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.stem)
+def test_dashboards_have_their_variables_and_links(dashboard: Path) -> None:
+    board = json.loads(dashboard.read_text())
+    panels = [panel for panel in board["panels"] if panel["type"] != "row"]
+
+    assert board["uid"] == dashboard.stem
+    assert [variable["name"] for variable in board["templating"]["list"]] == [
+        "datasource",
+        "tempo",
+        "loki",
+        "namespace",
+        "release",
+    ]
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    for panel in panels:
+        assert panel["datasource"]["uid"] == "${datasource}"
+        for target in panel["targets"]:
+            assert 'namespace="$namespace",release="$release"' in target["expr"]
+    links = [link["url"] for panel in panels for link in panel["fieldConfig"]["defaults"]["links"]]
+    assert any("${tempo}" in url for url in links)
+    assert any("${loki}" in url for url in links)
+    # Two panels that overlap hide each other.
+    places = [
+        (x, y)
+        for box in (panel["gridPos"] for panel in board["panels"])
+        for x in range(box["x"], box["x"] + box["w"])
+        for y in range(box["y"], box["y"] + box["h"])
+    ]
+    assert len(places) == len(set(places))
