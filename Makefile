@@ -7,9 +7,10 @@ CLUSTER ?= synergyway
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cov pictures check chart-check chart-docs format bench bench-scale bench-growth lock hooks kind-up kind-down clean
+.PHONY: help run test cov pictures check chart-check chart-docs format bench bench-scale bench-growth lock hooks observe kind-up kind-down clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +40,11 @@ chart-check: $(LINT)/done $(HELM)/helm  ## Check the chart and the Dockerfile al
 
 chart-docs: $(VENV)/dev  ## Write the table of values in the chart's README anew
 	@$(BIN)/python -m tests.charts.values_table
+
+observe:  ## Run the service in Compose with Prometheus, Grafana and Tempo beside it (needs Docker)
+	@$(COMPOSE) -f docker-compose.yml -f compose.observe.yml up --detach --build
+	@echo "The dashboards are at http://localhost:$${GRAFANA_PORT:-3000}, Prometheus at http://localhost:$${PROMETHEUS_PORT:-9090}."
+	@echo "It is stopped by: $(COMPOSE) -f docker-compose.yml -f compose.observe.yml down"
 
 kind-up:  ## Create a kind cluster, build the image and install the chart there (CLUSTER=synergyway)
 	@.ci/kind.sh up $(CLUSTER)

@@ -45,6 +45,7 @@ STEPS = {
 _NAMES = {
     "integration": "tests on real PostgreSQL, RabbitMQ and Redis",
     "helm": "tests of the chart",
+    "prometheus": "tests of alerts and dashboards",
 }
 _left_out: list[str] = []
 
@@ -55,6 +56,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     needs = {
         "integration": ("no Docker engine answers", _engine_answers),
         "helm": ("neither Helm nor npm, which would bring it, is installed", _helm_is_here),
+        "prometheus": ("Prometheus is not installed (Debian's package prometheus)", _prometheus_is_here),
     }
     for mark, (lack, is_here) in needs.items():
         these = [item for item in items if item.get_closest_marker(mark)]
@@ -81,6 +83,10 @@ def _engine_answers() -> bool:
 
 def _helm_is_here() -> bool:
     return (PROJECT / ".venv/helm/helm").exists() or shutil.which("helm") is not None
+
+
+def _prometheus_is_here() -> bool:
+    return shutil.which("prometheus") is not None and shutil.which("promtool") is not None
 
 
 def migrate(url: str, revision: str = "head") -> None:

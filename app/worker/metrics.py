@@ -43,6 +43,7 @@ from app.services.context import open_context
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 # What a message names that is no task of ours is one series, whatever it names.
 _UNKNOWN = "unknown"
+_PARENT = "main"
 
 
 class TaskMetrics:
@@ -119,7 +120,8 @@ def measure_worker(worker: Any) -> None:
 @worker_process_init.connect(weak=False)
 def measure_child(**_: Any) -> None:
     """In a child: all its metrics are new, so that no lock is taken over that another thread held during the fork."""
-    if _here.server is not None:
+    # A pool without processes of its own sends this signal too.
+    if _here.server is not None and _slot() != _PARENT:
         _here.server.close_in_child()
         _open_slot(current_app)
 
@@ -193,9 +195,14 @@ def _show_zeros(app: Any) -> None:
             jobs.rows.labels(job, result.name)
 
 
+def _slot() -> int | str:
+    """The place in the pool of this process, which its successor takes over."""
+    return getattr(current_process(), "index", _PARENT)
+
+
 def _open_slot(app: Any) -> None:
     """Lets what is counted from here on be kept in the files of this process's slot."""
-    values.ValueClass = values.MultiProcessValue(lambda: getattr(current_process(), "index", "main"))
+    values.ValueClass = values.MultiProcessValue(_slot)
     _here.tasks = TaskMetrics()
     app.context = open_context(app.context.settings, app.context.publish)
 

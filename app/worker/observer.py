@@ -90,6 +90,9 @@ class Observer:
 
     def _look_at_broker(self) -> None:
         depths = self._queues.depths([self._app.conf.task_default_queue, DEAD_QUEUE.name])
+        # A queue may be gone since.
+        self._length.clear()
+        self._consumers.clear()
         for name, depth in depths.items():
             self._length.labels(name).set(depth.messages)
             if depth.consumers is not None:

@@ -119,6 +119,8 @@ EVERYTHING: Object = merged(
         "monitoring": {
             "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
             "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "dashboards": {"enabled": True},
+            "rules": {"enabled": True, "runbookBase": "https://git.example.com/"},
         },
         "postgresql": {"persistence": {"storageClass": "gp3", "annotations": {"a": "b"}, "size": "20Gi"}},
         "rabbitmq": {

@@ -72,3 +72,9 @@ annotations:
 {{- .name | default (.create | ternary (include "synergyway.componentName" $) "default") -}}
 {{- end -}}
 {{- end }}
+
+{{/* How a metric comes to the label that dashboards and alerts tell releases apart by. */}}
+{{- define "synergyway.releaseLabel" -}}
+- targetLabel: release
+  replacement: {{ .Release.Name }}
+{{- end }}

@@ -1,0 +1,57 @@
+"""Dashboards and alerts in the chart: as they are tested, with the labels of the release."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.charts.cases import EVERYTHING, rendered
+from tests.test_alerts import DASHBOARDS, RULES
+
+
+def test_alerts_are_those_that_are_tested_with_the_labels_of_the_release() -> None:
+    (rule,) = (item for item in rendered("everything", release="prod") if item["kind"] == "PrometheusRule")
+
+    tested = RULES.read_text().replace('release="synergyway"', 'release="prod"')
+    base = EVERYTHING["monitoring"]["rules"]["runbookBase"]
+    expected = yaml.safe_load(tested.replace("runbook_url: ", f"runbook_url: {base}"))
+    assert rule["spec"] == expected
+    selectors = re.findall(
+        r"\{([^{}]*)\}", "".join(r["expr"] for group in rule["spec"]["groups"] for r in group["rules"])
+    )
+    assert all(selector.startswith('namespace="synergyway",release="prod"') for selector in selectors)
+
+
+@pytest.mark.prometheus
+def test_the_rendered_alerts_are_rules(tmp_path: Path) -> None:
+    (rule,) = (item for item in rendered("everything", release="prod") if item["kind"] == "PrometheusRule")
+    file = tmp_path / "rules.json"
+    file.write_text(json.dumps(rule["spec"]))
+
+    done = subprocess.run(["promtool", "check", "rules", str(file)], check=False, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_dashboard_is_a_config_map_that_the_sidecar_finds() -> None:
+    maps = [
+        item
+        for item in rendered("everything")
+        if item["kind"] == "ConfigMap" and item["metadata"]["labels"].get("grafana_dashboard") == "1"
+    ]
+
+    found = {name: json.loads(text) for item in maps for name, text in item["data"].items()}
+    assert found == {file.name: json.loads(file.read_text()) for file in DASHBOARDS}
+
+
+def test_what_is_scraped_has_the_release_that_dashboards_ask_for() -> None:
+    monitors = [item for item in rendered("everything", release="prod") if item["kind"].endswith("Monitor")]
+    ours = [item for item in monitors if item["metadata"]["labels"]["app.kubernetes.io/name"] == "synergyway"]
+
+    assert len(ours) == 3
+    for monitor in ours:
+        (endpoint,) = monitor["spec"].get("endpoints") or monitor["spec"]["podMetricsEndpoints"]
+        assert endpoint["relabelings"] == [{"targetLabel": "release", "replacement": "prod"}]
