@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
@@ -9,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from app import __version__
 from app.api import routes_health, routes_runs, routes_ui, routes_users
 from app.api.assets import Assets
-from app.api.auth import require_token
+from app.api.auth import UNAUTHORIZED, require_token
 from app.api.documentation import document
 from app.api.draining import Draining
 from app.api.errors import add_error_handlers
@@ -61,10 +62,12 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
     app.add_middleware(MeasuredRequests, metrics=metrics)
     app.add_middleware(TracedRequests)  # around it, so that what is measured can name its trace
     # Not asked for at each request when no token is needed.
-    reading = [Depends(require_token)] if settings.read_token_required else []
+    reading: dict[str, Any] = {}
+    if settings.read_token_required:
+        reading = {"dependencies": [Depends(require_token)], "responses": UNAUTHORIZED}
     app.include_router(routes_ui.router)  # before /users/{user_id}, which would take "ui" for an id
-    app.include_router(routes_users.router, dependencies=reading)
-    app.include_router(routes_runs.router, dependencies=reading)
+    app.include_router(routes_users.router, **reading)
+    app.include_router(routes_runs.router, **reading)
     app.include_router(routes_health.router)
     app.mount("/static", Assets())
     document(app)

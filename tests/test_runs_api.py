@@ -109,6 +109,17 @@ def test_reading_needs_the_token_only_where_that_is_asked_for(
     assert open_client(API_TOKEN=TOKEN).get(path).status_code in (200, 404)
 
 
+@pytest.mark.parametrize("required", [True, False])
+def test_the_document_says_where_the_token_is_needed(open_client: Callable[..., TestClient], required: bool) -> None:
+    paths = open_client(API_TOKEN=TOKEN, READ_TOKEN_REQUIRED=required).get("/openapi.json").json()["paths"]
+
+    for path in ("/users", "/users/{user_id}", "/runs", "/runs/{run_id}"):
+        assert ("401" in paths[path]["get"]["responses"]) is required
+        assert ("security" in paths[path]["get"]) is required
+    assert "security" in paths["/runs"]["post"]
+    assert "security" not in paths["/healthz"]["get"]
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json"])
 def test_health_and_documentation_need_no_token(open_client: Callable[..., TestClient], path: str) -> None:
     assert open_client(API_TOKEN=TOKEN, READ_TOKEN_REQUIRED=True).get(path).status_code == 200

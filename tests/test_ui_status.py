@@ -147,6 +147,7 @@ def test_runs_can_be_started_from_the_page_only_when_there_is_a_token_to_know(
     started = [found["data-start"] for found in page.all("button") if "data-start" in found]
     assert started == (list(Job) if token else [])
     assert not token or token not in page.html
+    assert ("Runs can be started from here when API_TOKEN is set" in page.text()) == (token is None)
 
 
 def test_the_tiles_are_asked_for_by_themselves(client: TestClient, synced: LocalWorker) -> None:

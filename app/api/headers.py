@@ -2,12 +2,12 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_DEFAULTS = (
+_DEFAULTS = {
     # A browser takes JSON for JSON, whatever is in it.
-    (b"x-content-type-options", b"nosniff"),
+    b"x-content-type-options": b"nosniff",
     # What is not meant to be kept is about people.
-    (b"cache-control", b"no-store"),
-)
+    b"cache-control": b"no-store",
+}
 
 
 class DefaultHeaders:
@@ -23,9 +23,15 @@ class DefaultHeaders:
 
         async def send_with_defaults(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = message["headers"]
-                given = {name for name, _ in headers}
-                message["headers"] = [*headers, *(header for header in _DEFAULTS if header[0] not in given)]
+                message["headers"] = _completed(message["headers"])
             await send(message)
 
         await self._app(scope, receive, send_with_defaults)
+
+
+def _completed(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    missing = _DEFAULTS
+    for name, _ in headers:
+        if name in _DEFAULTS:
+            missing = {other: value for other, value in missing.items() if other != name}
+    return [*headers, *missing.items()]

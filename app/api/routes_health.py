@@ -13,7 +13,7 @@ _TIMEOUT_SECONDS = 3
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="The process answers")
+@router.get("/healthz", operation_id="get_health", summary="The process answers")
 async def healthz() -> HealthOut:
     """Asks nobody: a database that is out of reach is no reason to restart the api."""
     return HealthOut()
@@ -21,6 +21,7 @@ async def healthz() -> HealthOut:
 
 @router.get(
     "/readyz",
+    operation_id="get_readiness",
     summary="The process can do its work",
     response_model=HealthOut,
     responses={503: {"model": UnreadyOut, "description": "A part is out of reach."}},

@@ -57,7 +57,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.get("", summary="List runs", response_model=list[RunOut], responses=_PAGE)
+@router.get("", operation_id="list_runs", summary="List runs", response_model=list[RunOut], responses=_PAGE)
 async def list_(
     request: Request, database: DatabaseDep, wanted: RunFilterDep, limit: Limit = 20, before: Before = None
 ) -> Response:
@@ -71,7 +71,13 @@ async def list_(
     return _json(f"[{','.join(row[1] for row in rows[:limit])}]", headers=headers)
 
 
-@router.get("/{run_id}", summary="Get a run", response_model=RunOut, responses=described(404, "There is no such run."))
+@router.get(
+    "/{run_id}",
+    operation_id="get_run",
+    summary="Get a run",
+    response_model=RunOut,
+    responses=described(404, "There is no such run."),
+)
 async def get(database: DatabaseDep, run_id: RunId) -> Response:
     """One run, with its progress while it is open."""
     rows = await database.rows(*get_run(run_id))
@@ -82,6 +88,7 @@ async def get(database: DatabaseDep, run_id: RunId) -> Response:
 
 @router.post(
     "",
+    operation_id="start_run",
     summary="Start a run",
     status_code=202,
     response_model=RunOut,

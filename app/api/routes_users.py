@@ -39,7 +39,12 @@ _ONE: dict[int | str, dict[str, Any]] = {200: {"headers": _ETAG}, **_UNCHANGED, 
 
 
 @router.get(
-    "", summary="List users", response_model=list[UserOut], responses=_PAGE, openapi_extra=documented(PageQuery)
+    "",
+    operation_id="list_users",
+    summary="List users",
+    response_model=list[UserOut],
+    responses=_PAGE,
+    openapi_extra=documented(PageQuery),
 )
 async def list_(request: Request, database: DatabaseDep) -> Response:
     """Users with their addresses and masked cards.
@@ -58,7 +63,7 @@ async def list_(request: Request, database: DatabaseDep) -> Response:
     return json_answer(request, f"[{','.join(page.bodies)}]", headers)
 
 
-@router.get("/{user_id}", summary="Get a user", response_model=UserOut, responses=_ONE)
+@router.get("/{user_id}", operation_id="get_user", summary="Get a user", response_model=UserOut, responses=_ONE)
 async def get(request: Request, database: DatabaseDep, user_id: UserId) -> Response:
     """One user with their address and masked card."""
     rows = await database.rows(*get_user(user_id))

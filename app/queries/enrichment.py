@@ -94,12 +94,6 @@ def count_up_to(lacking: Lacking, limit: int) -> Select[tuple[int]]:
     return select(func.count()).select_from(some.subquery())
 
 
-def waiting_since(lacking: Lacking) -> Select[tuple[datetime]]:
-    """When the user was first seen who is the next to be looked up, or would be when their pause is over."""
-    waiting = select(User.created_at).where(*_lacks(lacking))
-    return waiting.order_by(lacking.due_at, User.id).limit(literal_column("1"))
-
-
 def backlog(lacking: Lacking) -> Select[tuple[int, int]]:
     """How many users lack the row, and how many of them are due now; counted in the index of those users."""
     is_due = lacking.due_at <= clock.now()

@@ -22,7 +22,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from app.models import Run, User
 from app.queries import clock
-from app.queries.enrichment import ADDRESSES, CARDS, count_up_to, waiting_since
+from app.queries.enrichment import ADDRESSES, CARDS, count_up_to, oldest_never_asked
 from app.queries.json_rendering import as_text, constant, json_bool, json_object, json_time
 from app.queries.query import Query
 from app.queries.run_history import is_open, is_stale, progress
@@ -36,7 +36,7 @@ def overview(most: int) -> Query:
 
     last_success_… and last_failure_… are of the runs that ended so last, open_… of the run that is open now; all are
     null when there is none. lacking: how many users lack what the job fills in, counted no further than ``most``, and
-    null for the sync; lacking_since: when the one who is the next to be looked up was first seen.
+    null for the sync; lacking_since: when the first of them was first seen whom the source was never asked about.
     """
     return Query(_overview(most), {})
 
@@ -77,7 +77,7 @@ def _overview(most: int) -> Executable:
             **{f"open_{name}": done.c[name] for name in ("chunks", "chunks_done", "rows_done", "rows_total")},
             "lacking": _of_noun(job, {name: count_up_to(lacking, most) for name, lacking in _LACKING.items()}),
             "lacking_since": json_time(
-                _of_noun(job, {name: waiting_since(lacking) for name, lacking in _LACKING.items()})
+                _of_noun(job, {name: oldest_never_asked(lacking) for name, lacking in _LACKING.items()})
             ),
         }
     )

@@ -7,18 +7,16 @@ installs, upgrades, rollbacks and uninstalls can be tested one after another whe
 import json
 import re
 import threading
-from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from base64 import b64decode
 from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
-import yaml
-
 from tests.charts import helm
 from tests.charts.helm import CHART, NEWEST, Object
+from tests.charts.wire import parsed
 
 _KINDS = {
     "v1": "ConfigMap Secret Service ServiceAccount Pod PersistentVolumeClaim Namespace",
@@ -65,50 +63,6 @@ def _merged(old: Any, patch: Any) -> Any:
         elif not key.startswith("$"):
             merged[key] = _merged(merged.get(key), value)
     return merged
-
-
-def _parsed(body: bytes) -> Object:
-    """The object in a request: JSON or YAML, or the Protobuf in which Helm 4 sends the Secrets of its own records."""
-    if not body.startswith(b"k8s\0"):
-        return dict(yaml.load(body, yaml.CSafeLoader))
-    unknown = dict(_fields(body[4:]))
-    secret: list[tuple[int, bytes]] = list(_fields(unknown[2]))
-    metadata = list(_fields(dict(secret)[1]))
-    pairs = [dict(_fields(pair)) for number, pair in metadata if number == 11]
-    data = [dict(_fields(pair)) for number, pair in secret if number == 2]
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": dict(metadata)[1].decode(),
-            "labels": {pair[1].decode(): pair[2].decode() for pair in pairs},
-        },
-        "type": dict(secret)[3].decode(),
-        "data": {pair[1].decode(): b64encode(pair[2]).decode() for pair in data},
-    }
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """The numbers and contents of the fields that have a length; numbers are left out."""
-    at = 0
-
-    def varint() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = message[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-
-    while at < len(message):
-        number, kind = divmod(varint(), 8)
-        size = varint()
-        if kind == 2:
-            yield number, message[at : at + size]
-            at += size
 
 
 class Cluster:
@@ -195,7 +149,7 @@ class Cluster:
             return 200, {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "status": {"phase": "Active"}}
         key = (plural, namespace, name or "")
         if method == "POST":
-            return self._create(plural, namespace, _parsed(body))
+            return self._create(plural, namespace, parsed(body))
         if name is None:
             if method == "DELETE":
                 return _status(405, "not here")
@@ -203,16 +157,16 @@ class Cluster:
             items = [item for item in items if item["metadata"]["namespace"] == namespace]
             return 200, {"apiVersion": api, "kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": items}
         if method == "PATCH" and "apply" in query.get("fieldManager", "") and key not in self.objects:
-            return self._create(plural, namespace, _parsed(body))
+            return self._create(plural, namespace, parsed(body))
         if key not in self.objects:
             if method == "PATCH" and query.get("fieldManager"):
-                return self._create(plural, namespace, _parsed(body))
+                return self._create(plural, namespace, parsed(body))
             return _status(404, f'{plural} "{name}" not found', "NotFound")
         if method == "GET":
             return 200, deepcopy(self.objects[key])
         if method == "DELETE":
             return 200, self.objects.pop(key)
-        return self._change(method, key, _parsed(body))
+        return self._change(method, key, parsed(body))
 
     def _create(self, plural: str, namespace: str, item: Object) -> tuple[int, Object]:
         key = (plural, namespace, item["metadata"]["name"])

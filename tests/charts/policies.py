@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.charts.helm import Manifests, Object, Pod
-from tests.charts.pods import named_ports
+from tests.charts.specification import named_ports
 
 
 def allowed(manifests: Manifests, source: Pod, target: Pod, port: int) -> bool:

@@ -14,15 +14,23 @@ from uuid import uuid4
 
 import docker
 import pytest
+import yaml
+from kombu import Connection, Exchange, Queue
 
 from tests.charts.cases import TOKEN, merged
 from tests.charts.helm import Manifests, Object, Pod, render
-from tests.charts.pods import Namespace, RunningPod, Switch, in_bytes
+from tests.charts.namespace import Namespace
+from tests.charts.pods import RunningPod, Switch
+from tests.charts.specification import in_bytes
 from tests.conftest import PROJECT
 from tests.integration.conftest import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300, func_only=True)]
 
+# The service's own queue.
+JOBS_QUEUE = Queue(
+    "synergyway", Exchange("synergyway", "topic"), "synergyway", queue_arguments={"x-queue-type": "quorum"}
+)
 # Characters that a shell, JSON, SQL, YAML and an address each read in their own way.
 HARD = "p@ss:/w?r#d'\"\\ %$&<ü"
 VALUES: Object = {
@@ -164,6 +172,19 @@ def test_the_pods_of_helm_test_pass(release: Release, services: dict[str, Switch
     assert running.wait_end(150) == 0, running.log()
 
 
+def test_the_check_of_skaffold_verify_passes(release: Release, services: dict[str, Switch]) -> None:
+    (check,) = yaml.safe_load((PROJECT / "skaffold.yaml").read_text())["verify"]
+    container = check["container"]
+    pod = Pod(
+        {"kind": "Pod", "metadata": {"name": "verify"}, "spec": {}},
+        {"labels": {}},
+        {"containers": [{**container, "image": release.image}]},
+    )
+    running = release.namespace.start(pod)
+    assert running.wait_end() == 0, running.log()
+    assert "complete users, their cards masked" in running.log()
+
+
 def test_no_password_and_no_card_number_is_in_a_log(release: Release) -> None:
     for name, pod in release.pods.items():
         said = pod.log() + "".join(pod.init_logs.values())
@@ -297,6 +318,19 @@ def test_servers_that_are_killed_find_their_data_again_with_another_password(rel
     )
 
 
+def test_a_database_that_is_ahead_is_left_alone_and_waited_for_no_longer(release: Release) -> None:
+    """What a rollback, or a restart of an old pod in a rollout, meets."""
+    revision = release.sql("SELECT version_num FROM alembic_version")
+    release.sql("UPDATE alembic_version SET version_num = 'later'")
+    try:
+        migration = release.namespace.start(release.migration())
+        assert migration.wait_end() == 0, migration.log()
+        assert release.sql("SELECT version_num FROM alembic_version") == "later"
+        release.namespace.start(release.manifests.pod("api")).wait_ready()
+    finally:
+        release.sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+
+
 def test_all_servers_end_cleanly(release: Release) -> None:
     for name in ("api", "worker", "beat", "dummyjson", "rabbitmq", "postgresql"):
         codes = release.pods[name].stop()
@@ -315,3 +349,49 @@ def test_rabbitmq_4_0_works_too(image: str) -> None:
         release.pods["worker"].exec("celery", "-A", "app.celery_app.celery", "inspect", "ping", "--timeout", "10")
     finally:
         release.namespace.close()
+
+
+def test_three_broker_nodes_are_a_cluster_whose_queue_outlives_one(image: str) -> None:
+    release = Release(image, {"rabbitmq": {"replicas": 3}})
+    pod = release.pod("rabbitmq")
+    names = [f"sw-rabbitmq-{number}" for number in range(3)]
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            nodes = dict(zip(names, pool.map(lambda name: release.namespace.start(pod, name), names), strict=True))
+        for node in nodes.values():
+            node.wait_ready(150)
+        eventually(lambda: len(_running_nodes(nodes[names[2]])) == 3, 60)
+        _publish(nodes[names[0]], release)
+        # The leader of the queue is where it was declared.
+        nodes[names[0]].kill()
+        assert eventually(lambda: _consume(nodes[names[1]], release), 60) == "kept"
+        again = release.namespace.start(pod, names[0])
+        again.wait_ready(120)
+        eventually(lambda: len(_running_nodes(again)) == 3, 60)
+        # It waits until the queues can do without it, and ends in time.
+        assert again.stop() == {"rabbitmq": 0}
+    finally:
+        release.namespace.close()
+
+
+def _running_nodes(node: RunningPod) -> list[str]:
+    return list(json.loads(node.exec("rabbitmqctl", "cluster_status", "--formatter", "json"))["running_nodes"])
+
+
+def _connect(node: RunningPod, release: Release) -> Connection:
+    auth = release.values["rabbitmq"]["auth"]
+    return Connection(hostname=node.ip, userid="synergyway", password=auth["password"], virtual_host="/")
+
+
+def _publish(node: RunningPod, release: Release) -> None:
+    with _connect(node, release) as connection:
+        connection.transport_options = {"confirm_publish": True}
+        queue = JOBS_QUEUE(connection.channel())
+        queue.declare()
+        connection.Producer().publish("kept", exchange=queue.exchange, routing_key=queue.routing_key, retry=False)
+
+
+def _consume(node: RunningPod, release: Release) -> str | None:
+    with _connect(node, release) as connection:
+        message = JOBS_QUEUE(connection.channel()).get(no_ack=True)
+        return str(message.payload) if message else None

@@ -1,6 +1,8 @@
 """Values that cannot work are refused before anything is installed, with a sentence that says what to do."""
 
+import json
 import re
+from functools import cache
 
 import pytest
 
@@ -163,9 +165,14 @@ CASES: list[tuple[str, Object]] = [
 _TO_DO = re.compile(r"\b(set|leave|keep|choose|enable|lower|use|swap|name|give|write|must)\b", re.IGNORECASE)
 
 
-def _refusal(values: Object, **options: str) -> str:
+def _refusal(values: Object, release: str = "sw") -> str:
+    return _said(json.dumps(values), release)
+
+
+@cache
+def _said(values: str, release: str) -> str:
     with pytest.raises(Refused) as refused:
-        render(values, **options)
+        render(json.loads(values), release=release)
     return str(refused.value)
 
 

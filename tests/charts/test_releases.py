@@ -50,16 +50,14 @@ def test_an_uninstall_leaves_the_passwords_which_a_reinstall_finds(cluster: Clus
     assert {name: cluster.secret(name) for name in before} == before
 
 
-def test_a_changed_image_brings_a_migration_of_its_own_and_takes_the_old_one_away(
-    cluster: Cluster, binary: str
-) -> None:
+def test_a_changed_image_brings_a_migration_of_its_own_and_takes_the_old_one_away(cluster: Cluster) -> None:
     """A Job cannot be changed: the same name with another image would stop the upgrade."""
-    cluster.install(values={"image": {"tag": "1"}}, binary=binary)
+    cluster.install(values={"image": {"tag": "1"}})
     (first,) = cluster.of("Job")
-    cluster.upgrade(values={"image": {"tag": "2"}}, binary=binary)
+    cluster.upgrade(values={"image": {"tag": "2"}})
     (second,) = cluster.of("Job")
     assert first != second
-    cluster.helm("rollback", "sw", "1", binary=binary)
+    cluster.helm("rollback", "sw", "1")
     assert set(cluster.of("Job")) == {first}
 
 
@@ -122,11 +120,11 @@ def test_a_password_from_values_wins_over_the_kept_one(cluster: Cluster) -> None
     assert cluster.secret("sw-postgresql")["password"] == "from values"
 
 
-def test_a_second_release_in_the_same_namespace_shares_nothing(cluster: Cluster, binary: str) -> None:
-    cluster.install("one", binary=binary)
+def test_a_second_release_in_the_same_namespace_shares_nothing(cluster: Cluster) -> None:
+    cluster.install("one")
     first = set(cluster.all())
-    cluster.install("two", binary=binary)
-    cluster.helm("uninstall", "two", binary=binary)
+    cluster.install("two")
+    cluster.helm("uninstall", "two")
     assert first <= set(cluster.all())
     assert {name for name in cluster.all() if name not in first} == {"Secret/two-postgresql", "Secret/two-rabbitmq"}
 

@@ -38,22 +38,23 @@ def wait_for(mirror: Mirror, statement: str, wanted: int) -> None:
     eventually(lambda: mirror.rows(statement)[0]["n"] == wanted)
 
 
-def complaints_of_axe(page: Page) -> list[str]:
-    """What axe finds, of whatever weight."""
-    found = Axe().run(page).response["violations"]
+def complaints_of_axe(page: Page, *rules: str) -> list[str]:
+    """What axe finds, of whatever weight: by all of its rules, or by these."""
+    found = Axe().run(page, options={"runOnly": list(rules)} if rules else None).response["violations"]
     return [f"{rule['impact']} {rule['id']}: {node['html']}" for rule in found for node in rule["nodes"]]
 
 
-LOOKS = {"light": ("light", WIDE), "dark": ("dark", WIDE), "phone": ("light", PHONE)}
+# Where nothing but the colours is another, nothing but the contrast is looked at anew.
+LOOKS = {"light": ("light", WIDE, ()), "dark": ("dark", WIDE, ("color-contrast",)), "phone": ("light", PHONE, ())}
 
 
 def examine(page: Page) -> dict[str, list[str]]:
     """What axe finds on the page in all its looks."""
     found = {}
-    for look, (scheme, size) in LOOKS.items():
+    for look, (scheme, size, rules) in LOOKS.items():
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size(size)
-        found[f"{page.url} {look}"] = complaints_of_axe(page)
+        found[f"{page.url} {look}"] = complaints_of_axe(page, *rules)
     return {look: complaints for look, complaints in found.items() if complaints}
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -223,9 +224,25 @@ class Deployment:
 
     def worker(self, concurrency: int = 2, **variables: str) -> Role:
         """A worker that is ready."""
-        role = self.start("worker", "--concurrency", str(concurrency), **variables)
+        # A name of its own: RabbitMQ lets one worker a name have the queue for remote control.
+        name = f"worker{len(self.roles)}@%h"
+        role = self.start("worker", "--hostname", name, "--concurrency", str(concurrency), **variables)
         eventually(lambda: " ready." in role.log())
         return role
+
+    def api(self, **variables: str) -> int:
+        """The port of an api that is ready."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = int(probe.getsockname()[1])
+        log_file = self.folder / f"api-{len(self.roles)}.log"
+        with log_file.open("wb") as log:
+            command = [sys.executable, "-m", "uvicorn", "--port", str(port), "app.main:app"]
+            process = subprocess.Popen(
+                command, cwd=PROJECT, env=self.environment | variables, stdout=log, stderr=log, start_new_session=True
+            )
+        self.roles.append(Role(process, log_file))
+        eventually(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5).close() is None, 60)
+        return port
 
     def call(self, task: str, *arguments: str) -> None:
         """``celery call``, as a person types it."""

@@ -47,11 +47,11 @@
 - ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 {{- if has .component (list "api" "worker" "beat" "migrate" "test") }}
 {{- $server := $values.postgresql.enabled | ternary (dict "postgresql" .root.Subcharts.postgresql) dict }}
-{{- include "synergyway.networkToServer" (dict "root" .root "server" (get $server "postgresql") "template" "synergyway.postgresql.selectorLabels" "port" 5432 "external" $policy.databasePort) }}
+{{- include "synergyway.networkToServer" (dict "root" .root "server" (get $server "postgresql") "template" "synergyway.postgresql.selectorLabels" "port" 5432 "external" (include "synergyway.databasePort" .root)) }}
 {{- end }}
 {{- if has .component (list "api" "worker" "beat" "flower" "test") }}
 {{- $server := $values.rabbitmq.enabled | ternary (dict "rabbitmq" .root.Subcharts.rabbitmq) dict }}
-{{- include "synergyway.networkToServer" (dict "root" .root "server" (get $server "rabbitmq") "template" "synergyway.rabbitmq.selectorLabels" "port" 5672 "external" $policy.brokerPort) }}
+{{- include "synergyway.networkToServer" (dict "root" .root "server" (get $server "rabbitmq") "template" "synergyway.rabbitmq.selectorLabels" "port" 5672 "external" (include "synergyway.brokerPort" .root)) }}
 {{- end }}
 {{- if and (eq .component "flower") $values.rabbitmq.enabled }}
 - ports: [{port: 15672}]
@@ -81,6 +81,30 @@
 {{- with $policy.extraEgress }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* The port in a URI, or nothing. */}}
+{{- define "synergyway.portOf" -}}
+{{- regexReplaceAll "^[^:]+://([^/]*@)?([^/?]*).*$" . "${2}" | regexFind ":[0-9]+$" | trimPrefix ":" -}}
+{{- end }}
+
+{{/* The port of an external database: what its address says, as far as the chart sees it, else what the policy says. */}}
+{{- define "synergyway.databasePort" -}}
+{{- with .Values.externalDatabase -}}
+{{- if .url }}{{ include "synergyway.portOf" .url | default "5432" }}
+{{- else if or (not .existingSecret) (and .existingSecretKeys.password (not .existingSecretKeys.port)) }}{{ int .port }}
+{{- else }}{{ int $.Values.networkPolicy.databasePort }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The same for an external broker. */}}
+{{- define "synergyway.brokerPort" -}}
+{{- with .Values.externalBroker -}}
+{{- $parts := include "synergyway.brokerParts" (merge (dict "scheme" (.url | default .scheme | regexFind "^[a-z]+")) .) | fromYaml -}}
+{{- if .url }}{{ include "synergyway.portOf" .url | default (int $parts.port | toString) }}
+{{- else if or (not .existingSecret) (and .existingSecretKeys.password (not .existingSecretKeys.port)) }}{{ int $parts.port }}
+{{- else }}{{ int $.Values.networkPolicy.brokerPort }}{{ end -}}
+{{- end -}}
 {{- end }}
 
 {{/* A rule to a bundled server, or to an external one, from {root, server, template, port, external}. */}}

@@ -26,6 +26,9 @@ worker.terminationGracePeriodSeconds is {{ int .Values.worker.terminationGracePe
 {{- if and .Values.rabbitmq.enabled (ge $limit (int .Values.rabbitmq.consumerTimeoutSeconds)) }}
 config.TASK_TIME_LIMIT_SECONDS is {{ $limit }}: it must be less than rabbitmq.consumerTimeoutSeconds ({{ int .Values.rabbitmq.consumerTimeoutSeconds }}), or RabbitMQ gives a running task to another worker.
 {{- end }}
+{{- if and .Values.rabbitmq.enabled .Values.worker.enabled (ge (int .Values.worker.terminationGracePeriodSeconds) (int .Values.rabbitmq.consumerTimeoutSeconds)) }}
+worker.terminationGracePeriodSeconds is {{ int .Values.worker.terminationGracePeriodSeconds }}, not shorter than rabbitmq.consumerTimeoutSeconds ({{ int .Values.rabbitmq.consumerTimeoutSeconds }}): lower it or raise that, or a task that a stopping worker still finishes is given to another one.
+{{- end }}
 {{- if not (and (lt $chunk (float64 $soft)) (lt $soft $limit)) }}
 config.CHUNK_SECONDS, TASK_SOFT_TIME_LIMIT_SECONDS and TASK_TIME_LIMIT_SECONDS are {{ $chunk }}, {{ $soft }} and {{ $limit }}: they must grow in this order.
 {{- end }}
