@@ -175,9 +175,12 @@ def count_failed(sender: Any, exception: BaseException, **_: Any) -> None:
 
 
 @worker_shutdown.connect(weak=False)
-def tidy_up(**_: Any) -> None:
+def tidy_up(sender: Any, **_: Any) -> None:
     if _here.server is not None:
+        _here.server.close()
         shutil.rmtree(os.environ[_FOLDER_VARIABLE], ignore_errors=True)
+    # Whoever closes SQLite's last connection tidies up its log; an interpreter that ends beside threads closes none.
+    sender.app.context.database.dispose()
 
 
 def _show_zeros(app: Any) -> None:

@@ -47,3 +47,5 @@ class TickScheduler(Scheduler):
     def close(self) -> None:
         super().close()
         stop_tracing()
+        # Beside threads that never end nobody else would close them, and SQLite would leave its log behind.
+        self.app.context.database.dispose()
