@@ -208,6 +208,7 @@ class Deployment:
     server: Server
     vhost: str = ""
     roles: list[Role] = field(default_factory=list)
+    metrics_ports: set[str] = field(default_factory=set)
 
     def start(self, role: str, *arguments: str, **variables: str) -> Role:
         """role: worker, beat, or any other command of Celery's."""
@@ -220,6 +221,7 @@ class Deployment:
                 command, cwd=PROJECT, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         self.roles.append(Role(process, log_file))
+        self.metrics_ports.add(environment["METRICS_PORT"])
         return self.roles[-1]
 
     def worker(self, concurrency: int = 2, **variables: str) -> Role:
@@ -286,6 +288,9 @@ class Deployment:
         for role in self.roles:
             if role.process.poll() is None:
                 role.kill()
+        for port in self.metrics_ports:
+            # What a worker that is killed leaves for the next one on its port.
+            shutil.rmtree(f"/dev/shm/synergyway-metrics-{os.getuid()}-{port}", ignore_errors=True)
 
 
 @pytest.fixture(params=["rabbitmq", "redis"])
