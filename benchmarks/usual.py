@@ -14,13 +14,13 @@ from app.models import Address, CreditCard, User
 from app.schemas import UserOut
 
 
-def sync(database_url: str, source_url: str, page_size: int) -> int:
-    """For each user: SELECT, then INSERT or UPDATE; a commit a page."""
+def sync(database_url: str, source_url: str, page_size: int, most: int) -> int:
+    """For each of the first ``most`` users: SELECT, then INSERT or UPDATE; a commit a page. How many there were."""
     done, total = 0, 1
     http = requests.Session()
     engine = create_engine(database_url)
     with Session(engine) as session:
-        while done < total:
+        while done < min(total, most):
             body = http.get(source_url, params={"limit": page_size, "skip": done}, timeout=10).json()
             for given in body["users"]:
                 user = session.scalar(select(User).where(User.external_id == given["id"]))

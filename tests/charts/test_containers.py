@@ -346,7 +346,9 @@ def test_rabbitmq_4_0_works_too(image: str) -> None:
             for started in [pool.submit(release.start, name) for name in ("postgresql", "rabbitmq", "worker")]:
                 started.result()
             assert migration.result().wait_end() == 0
-        release.pods["worker"].exec("celery", "-A", "app.celery_app.celery", "inspect", "ping", "--timeout", "10")
+        # The worker is alive before it has found the broker, and looks for it at growing intervals.
+        ping = ("celery", "-A", "app.celery_app.celery", "inspect", "ping", "--timeout", "5")
+        eventually(lambda: "pong" in release.pods["worker"].exec(*ping), 90)
     finally:
         release.namespace.close()
 
