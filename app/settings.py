@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     provider_parallelism: int = Field(4, ge=1, le=32)
     provider_max_body_bytes: int = Field(20_000_000, ge=1_000)
 
-    chunk_rows: int = Field(1_000, ge=1, le=100_000)
+    chunk_rows: int = Field(2_500, ge=1, le=100_000)
     chunk_seconds: float = Field(10.0, gt=0)
     chunk_lease_seconds: int = Field(60, ge=2, le=3_600)
     chunk_max_attempts: int = Field(6, ge=1, le=50)

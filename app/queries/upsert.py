@@ -5,7 +5,22 @@ from functools import cache
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, Dialect, FromClause, String, Table, Text, bindparam, cast, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Dialect,
+    FromClause,
+    String,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeEngine
@@ -67,11 +82,18 @@ def _with_rows(table: Table, names: Names) -> ReturningInsert[Any]:
 
 def _upsert(dialect: Any, table: Table, names: Names, given: FromClause) -> ReturningInsert[Any]:
     key, *changing = names
+    there: FromClause = table
+    matched: ColumnElement[bool] = table.c[key] == given.c[key]
+    if dialect is postgresql:
+        # A look into the index of the key for each row. Left to choose, PostgreSQL, which cannot know how many rows are
+        # given, reads a table of some ten thousand rows to its end for each page.
+        there = select(table).where(matched).limit(literal_column("1")).lateral("there")
+        matched = true()
     fresh = (
         select(*(given.c[name] for name in names), clock.now(), clock.now())
-        .select_from(given.outerjoin(table, table.c[key] == given.c[key]))
-        .where(table.c[key].is_(None) | or_(*(table.c[name].is_distinct_from(given.c[name]) for name in changing)))
-        .order_by(table.c.id, given.c[key])
+        .select_from(given.outerjoin(there, matched))
+        .where(there.c[key].is_(None) | or_(*(there.c[name].is_distinct_from(given.c[name]) for name in changing)))
+        .order_by(there.c.id, given.c[key])
     )
     insert = dialect.insert(table).from_select([*names, "created_at", "updated_at"], fresh)
     statement: ReturningInsert[Any] = insert.on_conflict_do_update(
