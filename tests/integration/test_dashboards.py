@@ -120,19 +120,18 @@ def test_every_panel_shows_what_the_roles_have_done(
     )
     try:
         _work(deployment, source, users, f"http://127.0.0.1:{ports['http']}", ports["worker"])
-        empty = eventually_all(prometheus, f"http://127.0.0.1:{ports['http']}")
+        assert eventually_all(prometheus, f"http://127.0.0.1:{ports['http']}") == []
+        assert worker.process.poll() is None
+
+        # The numbers are those of what was done. While the api lives: Prometheus forgets what it can no longer scrape.
+        assert prometheus.values('sum(synergyway_rows_total{task="sync_users",result="inserted"})') == [60]
+        assert prometheus.values('max(synergyway_backlog_users{noun="addresses",state="put_off"})') == [2]
+        assert prometheus.values('max(celery_queue_length{queue_name="synergyway.dead"})') == [2]
+        assert prometheus.values('sum(http_request_duration_seconds_count{status="404"})') == [5]
+        assert {rule["health"] for group in prometheus.ask("rules")["groups"] for rule in group["rules"]} == {"ok"}
     finally:
         api.terminate()
         api.wait(30)
-    assert empty == []
-    assert worker.process.poll() is None
-
-    # The numbers are those of what was done.
-    assert prometheus.values('sum(synergyway_rows_total{task="sync_users",result="inserted"})') == [60]
-    assert prometheus.values('max(synergyway_backlog_users{noun="addresses",state="put_off"})') == [2]
-    assert prometheus.values('max(celery_queue_length{queue_name="synergyway.dead"})') == [2]
-    assert prometheus.values('sum(http_request_duration_seconds_count{status="404"})') == [5]
-    assert {rule["health"] for group in prometheus.ask("rules")["groups"] for rule in group["rules"]} == {"ok"}
 
 
 def _work(deployment: Deployment, source: FakeSource, users: DummyJsonLike, url: str, worker_port: int) -> None:
