@@ -2,49 +2,50 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Required
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from typing_extensions import TypedDict
 
 from app.errors import ProviderError
 from app.providers.http import Params
 from app.providers.source import KeyedSource, Mapper, Noun, WirePage
-from app.providers.wire import CutCardNumber, Expiry, Identity, Latitude, Longitude, Text, Wire, joined
+from app.providers.wire import WIRE, CutCardNumber, Expiry, Identity, Latitude, Longitude, Text, joined
 from app.records import AddressRecord, CardRecord, UserRecord
 
 _EXPIRY = re.compile(r"(\d{1,2})/(\d{2}|\d{4})", re.ASCII)
 
 
-class WireCompany(Wire):
-    name: Text = None
+class WireCompany(TypedDict, total=False):
+    name: Text
 
 
-class WireUser(Wire):
-    id: Identity
-    first_name: Text = Field(None, alias="firstName")
-    last_name: Text = Field(None, alias="lastName")
-    username: Text = None
-    email: Text = None
-    phone: Text = None
-    company: WireCompany | None = None
+class WireUser(TypedDict, total=False):
+    id: Required[Identity]
+    firstName: Text
+    lastName: Text
+    username: Text
+    email: Text
+    phone: Text
+    company: WireCompany | None
 
 
-class WireCoordinates(Wire):
-    lat: Latitude | None = None
-    lng: Longitude | None = None
+class WireCoordinates(TypedDict, total=False):
+    lat: Latitude | None
+    lng: Longitude | None
 
 
-class WireAddress(Wire):
-    address: Text = None
-    city: Text = None
-    state: Text = None
-    postal_code: Text = Field(None, alias="postalCode")
-    country: Text = None
-    coordinates: WireCoordinates | None = None
+class WireAddress(TypedDict, total=False):
+    address: Text
+    city: Text
+    state: Text
+    postalCode: Text
+    country: Text
+    coordinates: WireCoordinates | None
 
 
-class WireAddressOwner(Wire):
-    address: WireAddress | None = None
+class WireAddressOwner(TypedDict, total=False):
+    address: WireAddress | None
 
 
 def _month_and_year(expiry: object) -> object:
@@ -55,60 +56,62 @@ def _month_and_year(expiry: object) -> object:
     return int(match[1]), int(match[2] if len(match[2]) == 4 else f"20{match[2]}")
 
 
-class WireBank(Wire):
-    card_number: CutCardNumber | None = Field(None, alias="cardNumber")
-    card_type: Text = Field(None, alias="cardType")
-    card_expire: Annotated[Expiry, BeforeValidator(_month_and_year)] | None = Field(None, alias="cardExpire")
+class WireBank(TypedDict, total=False):
+    cardNumber: CutCardNumber | None
+    cardType: Text
+    cardExpire: Annotated[Expiry, BeforeValidator(_month_and_year)] | None
 
 
-class WireCardOwner(Wire):
-    bank: WireBank | None = None
+class WireCardOwner(TypedDict, total=False):
+    bank: WireBank | None
 
 
-class WireEnvelope(Wire):
+class WireEnvelope(BaseModel):
+    model_config = WIRE
+
     users: list[Any]
     total: int | None = Field(None, ge=0, lt=2**63)
 
 
 def to_user(wire: WireUser) -> UserRecord | None:
-    name = joined(wire.first_name, wire.last_name)
+    name = joined(wire.get("firstName"), wire.get("lastName"))
     if name is None:
         return None
+    company = wire.get("company")
     return UserRecord(
-        external_id=wire.id,
+        external_id=wire["id"],
         name=name,
-        username=wire.username,
-        email=wire.email,
-        phone=wire.phone,
-        company_name=wire.company.name if wire.company else None,
+        username=wire.get("username"),
+        email=wire.get("email"),
+        phone=wire.get("phone"),
+        company_name=company.get("name") if company else None,
     )
 
 
 def to_address(wire: WireAddressOwner) -> AddressRecord | None:
-    address = wire.address
+    address = wire.get("address")
     if address is None:
         return None
-    coordinates = address.coordinates or WireCoordinates()
+    coordinates = address.get("coordinates") or {}
     record = AddressRecord(
-        street=address.address,
-        city=address.city,
-        state=address.state,
-        postal_code=address.postal_code,
-        country=address.country,
-        lat=coordinates.lat,
-        lng=coordinates.lng,
+        street=address.get("address"),
+        city=address.get("city"),
+        state=address.get("state"),
+        postal_code=address.get("postalCode"),
+        country=address.get("country"),
+        lat=coordinates.get("lat"),
+        lng=coordinates.get("lng"),
     )
     return None if record == AddressRecord() else record
 
 
 def to_card(wire: WireCardOwner) -> CardRecord | None:
-    bank = wire.bank
-    if bank is None or bank.card_number is None:
+    bank = wire.get("bank") or {}
+    number = bank.get("cardNumber")
+    if number is None:
         return None
-    month, year = bank.card_expire or (None, None)
-    return CardRecord(
-        last4=bank.card_number.last4, brand=bank.card_type or bank.card_number.brand, exp_month=month, exp_year=year
-    )
+    month, year = bank.get("cardExpire") or (None, None)
+    return CardRecord(last4=number.last4, brand=bank.get("cardType") or number.brand, exp_month=month, exp_year=year)
 
 
 class DummyJson(KeyedSource):

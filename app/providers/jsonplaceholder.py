@@ -1,73 +1,75 @@
 """JSONPlaceholder: a plain list of users with their addresses, whole whatever page is asked for; no cards."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Required
 
-from pydantic import Field
+from typing_extensions import TypedDict
 
 from app.errors import ProviderError
 from app.providers.http import Params
 from app.providers.source import KeyedSource, Mapper, Noun, WirePage
-from app.providers.wire import Identity, Latitude, Longitude, Text, Wire, joined
+from app.providers.wire import Identity, Latitude, Longitude, Text, joined
 from app.records import AddressRecord, UserRecord
 
 
-class WireCompany(Wire):
-    name: Text = None
+class WireCompany(TypedDict, total=False):
+    name: Text
 
 
-class WireUser(Wire):
-    id: Identity
-    name: Text = None
-    username: Text = None
-    email: Text = None
-    phone: Text = None
-    website: Text = None
-    company: WireCompany | None = None
+class WireUser(TypedDict, total=False):
+    id: Required[Identity]
+    name: Text
+    username: Text
+    email: Text
+    phone: Text
+    website: Text
+    company: WireCompany | None
 
 
-class WireGeo(Wire):
-    lat: Latitude | None = None
-    lng: Longitude | None = None
+class WireGeo(TypedDict, total=False):
+    lat: Latitude | None
+    lng: Longitude | None
 
 
-class WireAddress(Wire):
-    street: Text = None
-    suite: Text = None
-    city: Text = None
-    postal_code: Text = Field(None, alias="zipcode")
-    geo: WireGeo | None = None
+class WireAddress(TypedDict, total=False):
+    street: Text
+    suite: Text
+    city: Text
+    zipcode: Text
+    geo: WireGeo | None
 
 
-class WireAddressOwner(Wire):
-    address: WireAddress | None = None
+class WireAddressOwner(TypedDict, total=False):
+    address: WireAddress | None
 
 
 def to_user(wire: WireUser) -> UserRecord | None:
-    if wire.name is None:
+    name = wire.get("name")
+    if name is None:
         return None
+    company = wire.get("company")
     return UserRecord(
-        external_id=wire.id,
-        name=wire.name,
-        username=wire.username,
-        email=wire.email,
-        phone=wire.phone,
-        website=wire.website,
-        company_name=wire.company.name if wire.company else None,
+        external_id=wire["id"],
+        name=name,
+        username=wire.get("username"),
+        email=wire.get("email"),
+        phone=wire.get("phone"),
+        website=wire.get("website"),
+        company_name=company.get("name") if company else None,
     )
 
 
 def to_address(wire: WireAddressOwner) -> AddressRecord | None:
-    address = wire.address
+    address = wire.get("address")
     if address is None:
         return None
-    geo = address.geo or WireGeo()
+    geo = address.get("geo") or {}
     record = AddressRecord(
-        street=joined(address.street, address.suite),
-        city=address.city,
-        postal_code=address.postal_code,
-        lat=geo.lat,
-        lng=geo.lng,
+        street=joined(address.get("street"), address.get("suite")),
+        city=address.get("city"),
+        postal_code=address.get("zipcode"),
+        lat=geo.get("lat"),
+        lng=geo.get("lng"),
     )
     return None if record == AddressRecord() else record
 

@@ -2,29 +2,27 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Required
 
 from pydantic import AliasChoices, BeforeValidator, Field
+from typing_extensions import TypedDict
 
 from app.errors import ProviderError
 from app.providers.http import Params
 from app.providers.source import Mapper, Noun, PoolSource
-from app.providers.wire import CutCardNumber, Expiry, Latitude, Longitude, Month, Text, Wire, Year, joined
+from app.providers.wire import CutCardNumber, Expiry, Latitude, Longitude, Month, Text, Year, joined
 from app.records import AddressRecord, CardRecord
 
-_ADDRESS_KEY = "street_address"
-_CARD_KEYS = ("credit_card_number", "valid_card")
 
-
-class WireAddress(Wire):
-    street: Text = Field(alias=_ADDRESS_KEY)
-    secondary: Text = Field(None, alias="secondary_address")
-    city: Text = None
-    state: Text = None
-    postal_code: Text = Field(None, alias="zip_code")
-    country: Text = None
-    lat: Latitude | None = Field(None, alias="latitude")
-    lng: Longitude | None = Field(None, alias="longitude")
+class WireAddress(TypedDict, total=False):
+    street_address: Required[Text]
+    secondary_address: Text
+    city: Text
+    state: Text
+    zip_code: Text
+    country: Text
+    latitude: Latitude | None
+    longitude: Longitude | None
 
 
 def _month_and_year(expiry: object) -> object:
@@ -36,34 +34,32 @@ def _month_and_year(expiry: object) -> object:
     return day.month, day.year
 
 
-class WireCard(Wire):
-    number: CutCardNumber = Field(validation_alias=AliasChoices(*_CARD_KEYS))
-    brand: Text = Field(None, alias="credit_card_type")
-    expiry: Annotated[Expiry, BeforeValidator(_month_and_year)] | None = Field(None, alias="credit_card_expiry_date")
-    month: Month | None = None
-    year: Year | None = None
+class WireCard(TypedDict, total=False):
+    number: Required[Annotated[CutCardNumber, Field(validation_alias=AliasChoices("credit_card_number", "valid_card"))]]
+    credit_card_type: Text
+    credit_card_expiry_date: Annotated[Expiry, BeforeValidator(_month_and_year)] | None
+    month: Month | None
+    year: Year | None
 
 
 def to_address(wire: WireAddress) -> AddressRecord | None:
     record = AddressRecord(
-        street=joined(wire.street, wire.secondary),
-        city=wire.city,
-        state=wire.state,
-        postal_code=wire.postal_code,
-        country=wire.country,
-        lat=wire.lat,
-        lng=wire.lng,
+        street=joined(wire["street_address"], wire.get("secondary_address")),
+        city=wire.get("city"),
+        state=wire.get("state"),
+        postal_code=wire.get("zip_code"),
+        country=wire.get("country"),
+        lat=wire.get("latitude"),
+        lng=wire.get("longitude"),
     )
     return None if record == AddressRecord() else record
 
 
 def to_card(wire: WireCard) -> CardRecord:
-    month, year = wire.expiry or (wire.month, wire.year)
+    number = wire["number"]
+    month, year = wire.get("credit_card_expiry_date") or (wire.get("month"), wire.get("year"))
     return CardRecord(
-        last4=wire.number.last4,
-        brand=wire.brand or wire.number.brand,
-        exp_month=month,
-        exp_year=year,
+        last4=number.last4, brand=wire.get("credit_card_type") or number.brand, exp_month=month, exp_year=year
     )
 
 

@@ -4,16 +4,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError, with_config
 
 from app.errors import ProviderError
 from app.providers.http import Params
-from app.providers.wire import Wire
+from app.providers.wire import WIRE
 from app.records import AddressRecord, CardRecord, UserRecord
 
-W = TypeVar("W", bound=Wire)
+W = TypeVar("W")
 R = TypeVar("R", UserRecord, AddressRecord, CardRecord)
 
 
@@ -33,8 +34,8 @@ class RecordError(ValueError):
 class Mapper(Generic[W, R]):
     """From a source's JSON to one of our records.
 
-    to_record gives None when the source's record lacks the wanted part. select: the fields of the source that are
-    needed, for sources that can leave the others out.
+    wire: a TypedDict of the fields that are read. to_record gives None when the source's record lacks the wanted part.
+    select: the fields of the source that are needed, for sources that can leave the others out.
     """
 
     wire: type[W]
@@ -44,7 +45,7 @@ class Mapper(Generic[W, R]):
     def read(self, item: Any) -> R | None:
         """Raises RecordError."""
         try:
-            return self.to_record(self.wire.model_validate(item))
+            return self.to_record(self._validate(item))
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False, include_input=False)
             reason = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'record'}: {p['msg']}" for p in problems)
@@ -52,6 +53,10 @@ class Mapper(Generic[W, R]):
             reason = str(error)
         # Raised out here, so that the validation error, which holds the record, is not kept as its context.
         raise RecordError(reason)
+
+    @cached_property
+    def _validate(self) -> Callable[[Any], W]:
+        return TypeAdapter(with_config(WIRE)(self.wire)).validator.validate_python
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,10 @@
 """Picking users that lack a row, and writing what a source had for them: the same for addresses and cards."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property, lru_cache
 from operator import attrgetter
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, select, update
 from sqlalchemy.orm import InstrumentedAttribute
@@ -30,11 +29,6 @@ class Lacking:
     def names(self) -> tuple[str, ...]:
         """The columns that a record fills."""
         return tuple(field.name for field in fields(self.record))
-
-    @cached_property
-    def values(self) -> Callable[[AddressRecord | CardRecord], tuple[Any, ...]]:
-        """Their values in a record."""
-        return attrgetter(*self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +67,10 @@ def lock(connection: Connection, user_ids: Collection[int]) -> set[int]:
 
 def write(connection: Connection, lacking: Lacking, records: Mapping[int, AddressRecord | CardRecord]) -> Counts:
     """Links each record to its user (by user id). Users that were deleted since are left out."""
-    present = lock(connection, records.keys())
-    rows = [(user_id, *lacking.values(records[user_id])) for user_id in sorted(present)]
-    return upsert(connection, lacking.model.__table__, ("user_id", *lacking.names), rows)
+    present = sorted(lock(connection, records.keys()))
+    found = [records[user_id] for user_id in present]
+    columns = {name: list(map(attrgetter(name), found)) for name in lacking.names}
+    return upsert(connection, lacking.model.__table__, {"user_id": present, **columns})
 
 
 def postpone(connection: Connection, lacking: Lacking, user_ids: Collection[int], pause_seconds: float) -> None:

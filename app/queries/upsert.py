@@ -1,6 +1,6 @@
 """The one upsert builder: a whole page or batch in one statement that leaves unchanged rows alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -29,29 +29,29 @@ from app.queries import clock
 from app.records import Counts
 
 Names = tuple[str, ...]
-Rows = Sequence[tuple[Any, ...]]
+Columns = Mapping[str, Sequence[Any]]
 
 
-def upsert(connection: Connection, table: Table, names: Names, rows: Rows) -> Counts:
-    """Inserts the rows, or updates those whose key, the first of the named columns, is there with other values.
+def upsert(connection: Connection, table: Table, columns: Columns) -> Counts:
+    """Inserts the rows, or updates those whose key, in the first of the columns, is there with other values.
 
-    created_at and updated_at are set here. Of two rows with the same key the later one counts. Unchanged rows are
-    neither written nor locked, and changed ones are locked in the order of their ids, so that writers of the same
-    users cannot deadlock.
+    columns: the values by name, one a row, as many in each; no key comes twice. created_at and updated_at are set here.
+    Unchanged rows are neither written nor locked, and changed ones are locked in the order of their ids, so that
+    writers of the same users cannot deadlock.
     """
-    unique = list({row[0]: row for row in rows}.values())
-    if not unique:
+    names = tuple(columns)
+    rows = len(columns[names[0]])
+    if not rows:
         return Counts()
     if connection.dialect.name == "postgresql":
-        columns = {
-            name: to_json(values).decode() for name, values in zip(names, zip(*unique, strict=True), strict=True)
-        }
-        result = connection.exec_driver_sql(_sql_with_columns(connection.dialect, table, names), columns)
+        given = {name: to_json(values).decode() for name, values in columns.items()}
+        result = connection.exec_driver_sql(_sql_with_columns(connection.dialect, table, names), given)
     else:
-        result = connection.execute(_with_rows(table, names), {"rows": to_json(unique).decode()})
+        document = to_json(list(zip(*columns.values(), strict=True))).decode()
+        result = connection.execute(_with_rows(table, names), {"rows": document})
     is_new = result.scalars().all()
     inserted = sum(is_new)
-    return Counts(inserted=inserted, updated=len(is_new) - inserted, unchanged=len(unique) - len(is_new))
+    return Counts(inserted=inserted, updated=len(is_new) - inserted, unchanged=rows - len(is_new))
 
 
 @cache

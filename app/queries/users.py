@@ -75,7 +75,6 @@ Flags = tuple[bool | None, bool | None, bool | None]
 
 _ESCAPE = "/"
 _NAMES = tuple(field.name for field in fields(UserRecord))
-_values = attrgetter(*_NAMES)
 
 
 def list_users(wanted: UserFilter, *, limit: int, offset: int = 0, after: int | None = None) -> Query:
@@ -100,9 +99,15 @@ def count_users(wanted: UserFilter) -> Query:
 
 
 def upsert_users(connection: Connection, users: Sequence[UserRecord]) -> Counts:
-    """Writes the users that are new or have changed, or are back after having been marked as removed."""
-    rows = [(*_values(user), _search_text(user), None) for user in users]
-    return upsert(connection, User.__table__, (*_NAMES, "search_text", "removed_at"), rows)
+    """Writes the users that are new or have changed, or are back after having been marked as removed.
+
+    Of two that have the same external id the later one counts.
+    """
+    unique = {user.external_id: user for user in users}.values()
+    columns: dict[str, list[Any]] = {name: list(map(attrgetter(name), unique)) for name in _NAMES}
+    columns["search_text"] = [_search_text(user) for user in unique]
+    columns["removed_at"] = [None] * len(unique)
+    return upsert(connection, User.__table__, columns)
 
 
 @lru_cache(maxsize=1_024)

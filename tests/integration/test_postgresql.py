@@ -213,5 +213,5 @@ def test_a_sync_and_an_enrichment_of_the_same_users_do_not_deadlock(pg: Postgres
 def test_a_value_that_is_too_long_is_refused_and_not_cut_off(pg: PostgresDatabase) -> None:
     database = Database(pg.url)
     with database.transaction() as connection, pytest.raises(Exception, match="too long"):
-        upsert(connection, User.__table__, ("external_id", "name", "search_text"), [(1, "x" * 256, "x")])
+        upsert(connection, User.__table__, {"external_id": [1], "name": ["x" * 256], "search_text": ["x"]})
     database.dispose()
