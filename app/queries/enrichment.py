@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from operator import attrgetter
 
 from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, select, update
@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.models import NEVER_CHECKED, Address, CreditCard, User
 from app.queries import clock
+from app.queries.among import among, given
 from app.queries.upsert import upsert
 from app.records import AddressRecord, CardRecord, Counts
 
@@ -54,15 +55,13 @@ def due(lacking: Lacking, limit: int) -> Select[tuple[int]]:
 
 def candidates(connection: Connection, lacking: Lacking, user_ids: Sequence[int]) -> list[Candidate]:
     """Those of the users that are still there, still lack the row and have not been asked for in vain since."""
-    waiting = (User.id.in_(user_ids), *_lacks(lacking), lacking.due_at <= clock.now())
-    rows = connection.execute(select(User.id, User.external_id, lacking.checks).where(*waiting).order_by(User.id))
+    rows = connection.execute(_candidates(lacking), {"user_ids": given(user_ids)})
     return [Candidate(*row) for row in rows]
 
 
 def lock(connection: Connection, user_ids: Collection[int]) -> set[int]:
     """Locks the users in the order of their ids, as every writer of users does; those that are still there."""
-    rows = select(User.id).where(User.id.in_(user_ids)).order_by(User.id).with_for_update(key_share=True)
-    return set(connection.execute(rows).scalars())
+    return set(connection.execute(_lock(), {"user_ids": given(user_ids)}).scalars())
 
 
 def write(connection: Connection, lacking: Lacking, records: Mapping[int, AddressRecord | CardRecord]) -> Counts:
@@ -75,11 +74,9 @@ def write(connection: Connection, lacking: Lacking, records: Mapping[int, Addres
 
 def postpone(connection: Connection, lacking: Lacking, user_ids: Collection[int], pause_seconds: float) -> None:
     """Notes that a source had nothing usable for these users, who are not asked for again before the pause is over."""
-    connection.execute(
-        update(User)
-        .where(User.id.in_(user_ids))
-        .values({lacking.checks: lacking.checks + 1, lacking.due_at: clock.now_plus(pause_seconds)})
-    )
+    paused = {lacking.checks: lacking.checks + 1, lacking.due_at: clock.now_plus(pause_seconds)}
+    statement = update(User.__table__).where(among(User.id, "user_ids")).values(paused)
+    connection.execute(statement, {"user_ids": given(user_ids)})
 
 
 @lru_cache(maxsize=64)
@@ -99,6 +96,18 @@ def oldest_never_asked(lacking: Lacking) -> Select[tuple[datetime]]:
     """When the first of the users was first seen who lack the row and whom the source was never asked about."""
     never = select(User.created_at).where(*_lacks(lacking), lacking.due_at == NEVER_CHECKED)
     return never.order_by(User.id).limit(literal_column("1"))
+
+
+@cache
+def _candidates(lacking: Lacking) -> Select[tuple[int, int, int]]:
+    waiting = (among(User.id, "user_ids"), *_lacks(lacking), lacking.due_at <= clock.now())
+    return select(User.id, User.external_id, lacking.checks).where(*waiting).order_by(User.id)
+
+
+@cache
+def _lock() -> Select[tuple[int]]:
+    chosen = select(User.id).where(among(User.id, "user_ids"))
+    return chosen.order_by(User.id).with_for_update(key_share=True)
 
 
 def _lacks(lacking: Lacking) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
