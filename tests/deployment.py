@@ -39,7 +39,7 @@ class Server:
 @contextmanager
 def serve(container: DockerContainer, *ports: int, ready: Callable[[Server], bool]) -> Iterator[Server]:
     """A container that is ready: its ports are those that it was bound to, or any."""
-    container.with_exposed_ports(*(port for port in ports if port not in container.ports))
+    container.with_exposed_ports(*(port for port in ports if str(port) not in container.ports))
     container.with_kwargs(labels={"synergyway.checkout": str(PROJECT)})
     with container:
         mapped = {port: int(container.get_exposed_port(port)) for port in ports}
