@@ -16,7 +16,7 @@ import requests
 
 from tests.deployment import connect
 from tests.faults.faults import ALL, Fault
-from tests.faults.invariants import Injected, Mirrored, broken, compare, unfinished
+from tests.faults.invariants import Injected, Mirrored, broken, compare, miscounted, unfinished
 from tests.faults.system import API_TOKEN, TASKS, System
 
 _ANSWER_SECONDS = 20
@@ -48,6 +48,8 @@ class Figures:
     chunks: int
     dead_letters: dict[str, int]
     answers: dict[str, int]
+    kills: int
+    miscounted: dict[str, int]
     seconds_to_recover: dict[str, list[float]]
     seconds_to_calm: float
     broken: list[str]
@@ -259,6 +261,8 @@ class Engine:
                 f"{task}: {why}": count for (task, why), count in Counter(self.system.dead_letters()).items()
             },
             answers=dict(self.answers),
+            kills=injected.kills,
+            miscounted=miscounted(self.system),
             seconds_to_recover=self._recoveries(),
             seconds_to_calm=calm,
             broken=[*left, *self.problems, *answers, *broken(self.system, injected)],
