@@ -13,6 +13,7 @@ from app.queries import runs as queries
 from app.records import ChunkMessage, Failure, FinishedRun, Job, Status, Trigger
 from app.services.context import Context
 from app.services.removals import settle
+from app.services.retries import DATABASE_DOWN
 
 MOST_ROWS = 100_000
 _TRIES = 3
@@ -115,12 +116,21 @@ def prune(context: Context) -> int:
 
 def publish_all(context: Context, messages: list[ChunkMessage]) -> None:
     """Publishes what it can: the reaper publishes the rest, since the chunks are in the database."""
-    for message in messages:
+    for number, message in enumerate(messages):
         try:
             context.publish(message)
         except BrokerUnavailable as error:
             logger.warning("chunk %d of %s will be published later: %s", message.chunk_id, message.job, error)
+            _put_off(context, messages[number:])
             return
+
+
+def _put_off(context: Context, messages: list[ChunkMessage]) -> None:
+    try:
+        with context.database.transaction() as connection:
+            chunk_queries.expect_soon(connection, [message.chunk_id for message in messages])
+    except DATABASE_DOWN as error:
+        logger.warning("that they are to be published soon could not be noted, so it will take a minute: %s", error)
 
 
 def open_run(

@@ -278,7 +278,7 @@ def _rabbitmq() -> Any:
 
 
 def _redis() -> Any:
-    container = _bound("redis:8", 6379).with_command("redis-server --appendonly yes")
+    container = _bound("redis:8", 6379).with_command("redis-server --protected-mode no --appendonly yes")
     return serve(container, 6379, ready=redis_is_up)
 
 
