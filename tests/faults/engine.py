@@ -54,9 +54,13 @@ class Figures:
     seconds_to_calm: float
     broken: list[str]
 
+    def recovered(self) -> tuple[float, float]:
+        """Seconds to recover, median and most."""
+        seconds = [each for several in self.seconds_to_recover.values() for each in several]
+        return (median(seconds), max(seconds)) if seconds else (0, 0)
+
     def line(self) -> str:
-        seconds = sorted(each for several in self.seconds_to_recover.values() for each in several)
-        middle, most = (median(seconds), seconds[-1]) if seconds else (0, 0)
+        middle, most = self.recovered()
         return (
             f"{self.broker}: {sum(self.injected.values())} faults of {len(self.injected)} kinds, "
             f"{self.mirrored.rows} rows, {self.mirrored.lost} lost, {self.mirrored.doubled} doubled, "

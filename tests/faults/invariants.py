@@ -160,7 +160,11 @@ def _logged(system: System) -> Iterable[str]:
                 if shown in system.population.card_numbers:
                     problems[f"{role.log_file.name} shows a card number"] += 1
             try:
-                has_words = bool(json.loads(line)["message"])
+                told = json.loads(line)
+                has_words = bool(told["message"])
+                # What libraries add is theirs.
+                if "exc_info" in told and told["logger"].startswith("app."):
+                    problems[f"{role.log_file.name} has a traceback of ours: {told['message']}"] += 1
             except (ValueError, KeyError, TypeError):
                 # Its last line may have been cut off.
                 has_words = killed and number == len(lines) - 1
