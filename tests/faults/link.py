@@ -48,6 +48,11 @@ class Link:
 
     def refuse(self) -> None:
         """Resets all connections and takes no new ones."""
+        self.refuse_new()
+        self.cut()
+
+    def refuse_new(self) -> None:
+        """Takes no new connections; those that are open stay."""
         self._do(self._stop())
 
     def silence(self) -> None:
@@ -66,7 +71,7 @@ class Link:
             self._do(self._listen(socket.create_server(("127.0.0.1", self.port))))
 
     def close(self) -> None:
-        self._do(self._stop())
+        self.refuse()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -81,7 +86,6 @@ class Link:
         if self._server is not None:
             self._server.close()
             self._server = None
-        await self._cut()
 
     async def _cut(self) -> None:
         for task in self._tasks:
