@@ -157,6 +157,7 @@ def create_celery(settings: Settings, publish_seconds: float = _PUBLISH_SECONDS)
         task_soft_time_limit=settings.task_soft_time_limit_seconds,
         task_time_limit=settings.task_time_limit_seconds,
         task_publish_retry_policy={"max_retries": 60, "interval_start": 1, "interval_step": 0, "interval_max": 1},
+        worker_consumer="app.worker.consumer:Consumer",
         worker_redirect_stdouts=False,
         timezone="UTC",
         enable_utc=True,

@@ -1,6 +1,7 @@
 """A programmable HTTP server in the place of the outside world: real sockets, invented answers."""
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,12 +31,26 @@ class Answer:
 Responder = Callable[[str, Query], Answer]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Whoever asks may die at any time.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class FakeSource:
-    """``respond`` decides what a path and query are answered with; ``requests`` holds what was asked."""
+    """``respond`` decides what a path and query are answered with; ``requests`` holds what was asked.
+
+    when_asked, when_answered: called before and after an answer is sent, with the port of whoever asked.
+    """
 
     def __init__(self) -> None:
         self.respond: Responder = lambda path, query: Answer({"message": "nothing is programmed"}, status=404)
         self.requests: list[tuple[str, Query]] = []
+        self.when_asked: Callable[[int], None] = lambda port: None
+        self.when_answered: Callable[[int], None] = lambda port: None
         self._closing = threading.Event()
         source = self
 
@@ -47,13 +62,14 @@ class FakeSource:
                 parts = urlsplit(self.path)
                 query = dict(parse_qsl(parts.query))
                 source.requests.append((parts.path, query))
+                source.when_asked(self.client_address[1])
                 source._send(self, source.respond(parts.path, query))
+                source.when_answered(self.client_address[1])
 
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     @property

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 
 import pytest
+from redis import Redis
 
+from tests.deployment import Deployment, eventually
 from tests.fake_source import Answer, DummyJsonLike, FakeSource, Query
-from tests.integration.conftest import Deployment, eventually
+from tests.faults.link import Link
 
 Sample = Callable[[int], DummyJsonLike]
 
@@ -199,3 +201,35 @@ def test_a_worker_told_to_stop_finishes_what_it_has_begun(
     run = deployment.run_ended()
     assert run is not None
     assert (run["status"], run["inserted"]) == ("succeeded", 100)
+
+
+def test_a_broker_that_goes_away_in_mid_task_costs_no_worker(
+    deployment: Deployment, source: FakeSource, sample: Sample
+) -> None:
+    source.respond = slowed(sample(400), 0.3)
+    port = deployment.server.ports[6379 if deployment.broker == "redis" else 5672]
+    link = Link(deployment.server.host, port)
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        address = f"{deployment.server.host}:{port}"
+        deployment.environment[name] = deployment.environment[name].replace(address, f"127.0.0.1:{link.port}")
+    # One child works, and for the other one the worker waits for a message.
+    worker = deployment.worker(concurrency=2, USERS_PAGE_SIZE="20")
+    deployment.call(SYNC)
+    eventually(lambda: deployment.pg.value("SELECT count(*) FROM users") >= 20)
+
+    link.refuse_new()
+    if deployment.broker == "redis":
+        # The connection for remote control is the first that it finds dead.
+        with Redis(deployment.server.host, port) as client:
+            client.client_kill_filter(_type="pubsub")
+        time.sleep(0.1)
+    link.cut()
+    eventually(lambda: "Trying again in" in worker.log() or worker.process.poll() is not None)
+    link.restore()
+
+    assert worker.process.poll() is None
+    run = eventually(deployment.run_ended, 60)
+    assert (run["status"], run["inserted"]) == ("succeeded", 400)
+    eventually(lambda: nothing_is_open(deployment), 60)
+    assert worker.stop() == 0
+    link.close()
