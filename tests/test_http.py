@@ -497,6 +497,17 @@ def test_a_source_without_tls_at_an_https_address_is_a_permanent_error(http: Htt
     assert url in str(error)
 
 
+def test_a_source_that_hangs_up_in_the_tls_handshake_is_unavailable(
+    http: HttpClient, raw_server: Callable[..., str]
+) -> None:
+    url = raw_server(lambda connection: None).replace("http://", "https://")
+
+    error = failure(http, url)
+
+    assert isinstance(error, ProviderUnavailable)
+    assert str(error).startswith(f"{url} is out of reach: SSLEOFError")
+
+
 @pytest.mark.parametrize("status", [401, 404, 500])
 def test_the_credentials_of_an_address_are_in_no_error(http: HttpClient, source: FakeSource, status: int) -> None:
     source.answer({}, status=status)
