@@ -303,7 +303,11 @@ def test_a_body_that_is_not_packed_as_it_says_is_an_error_without_the_body(
 ) -> None:
     source.answer(WITH_CARD, headers={"Content-Encoding": "gzip"})
 
-    assert CARD not in everything_about(failure(http, source.url))
+    error = failure(http, source.url)
+
+    assert str(error) == f"{source.url} answered with a body that is not packed as it says"
+    assert not isinstance(error, ProviderUnavailable)
+    assert CARD not in everything_about(error)
 
 
 # Statuses

@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 from pydantic_core import from_json
 from requests import exceptions
 from requests.utils import get_environ_proxies
-from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.exceptions import DecodeError, HTTPError, LocationParseError
 
 from app import tracing
 from app.errors import ProviderError, ProviderNotFound, ProviderRefused, ProviderUnavailable
@@ -93,6 +93,8 @@ class HttpClient:
             failure = ProviderError(f"{where} redirects to an address that is none")
         except (exceptions.SSLError, exceptions.InvalidSchema) as error:
             failure = _tls_failure(error, where)
+        except DecodeError:
+            failure = ProviderError(f"{where} answered with a body that is not packed as it says")
         except exceptions.Timeout:
             failure = ProviderUnavailable(f"{where} did not answer within {self._timeout[1]:g} s")
         except (exceptions.RequestException, HTTPError, OSError) as error:
