@@ -10,7 +10,7 @@ ARGS ?=
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cov pictures check chart-check chart-docs format bench bench-scale bench-growth lock hooks observe kind-up kind-down clean
+.PHONY: help run test cov soak pictures check chart-check chart-docs format bench bench-scale bench-growth lock hooks observe kind-up kind-down clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: $(VENV)/dev $(HELM)/helm  ## Run the tests (ARGS='-k mapping'); those on r
 
 cov: $(VENV)/dev $(HELM)/helm  ## Run the tests and show which lines they reach
 	@$(BIN)/python -m pytest --cov=app --cov-report=term-missing $(ARGS)
+
+soak: $(VENV)/dev  ## Inject faults into a working service for SOAK_SECONDS=1800 a broker (SOAK_BROKER=both, SOAK_SEED; needs Docker)
+	@$(BIN)/python -m tests.faults.soak
 
 pictures: $(VENV)/dev  ## Take the README's pictures anew (Chromium; pngquant makes them small)
 	@PICTURES=docs/images REQUIRE_BROWSER=1 $(BIN)/python -m pytest -q tests/e2e/test_pictures.py

@@ -65,6 +65,7 @@ class _Server(ThreadingHTTPServer):
 class FakeSource:
     """``respond`` decides what a path and query are answered with; ``requests`` holds what was asked.
 
+    when_asked, when_answered: called before and after an answer is sent, with the port of whoever asked.
     tls: what it identifies itself with, at an https address.
     """
 
@@ -72,6 +73,8 @@ class FakeSource:
         self.respond: Responder = lambda path, query: Answer({"message": "nothing is programmed"}, status=404)
         self.requests: list[tuple[str, Query]] = []
         self.headers: list[Mapping[str, str]] = []
+        self.when_asked: Callable[[int], None] = lambda port: None
+        self.when_answered: Callable[[int], None] = lambda port: None
         self._closing = threading.Event()
         source = self
 
@@ -84,7 +87,9 @@ class FakeSource:
                 query = dict(parse_qsl(parts.query))
                 source.requests.append((parts.path, query))
                 source.headers.append(dict(self.headers))
+                source.when_asked(self.client_address[1])
                 source._send(self, source.respond(parts.path, query))
+                source.when_answered(self.client_address[1])
 
             def log_message(self, *_: object) -> None:
                 pass

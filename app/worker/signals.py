@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import celery.apps.worker
+from billiard.util import get_logger
 from celery import current_app
 from celery.signals import celeryd_init, setup_logging, task_postrun, task_prerun
 
@@ -35,6 +36,8 @@ def set_up_logs(**_: Any) -> None:
     """Being connected keeps Celery from setting up logs of its own."""
     settings = current_app.context.settings
     configure_logging(level=settings.log_level, app_env=settings.app_env, role=_role)
+    # The pool tells by a logger apart that a child was killed, which would print lines of a form of its own.
+    get_logger().propagate = True
 
 
 @task_prerun.connect(weak=False)

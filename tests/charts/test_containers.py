@@ -23,7 +23,7 @@ from tests.charts.namespace import Namespace
 from tests.charts.pods import RunningPod, Switch
 from tests.charts.specification import in_bytes
 from tests.conftest import PROJECT
-from tests.integration.conftest import eventually
+from tests.deployment import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300, func_only=True)]
 

@@ -9,9 +9,9 @@ from playwright.sync_api import Page, expect
 
 from app.records import Job, UserRecord
 from tests.conftest import Mirror
+from tests.deployment import eventually
 from tests.e2e.conftest import PHONE, TOKEN, WIDE, Site, Visit
 from tests.fake_source import DummyJsonLike, FakeSource
-from tests.integration.conftest import eventually
 
 Sample = Callable[[int], DummyJsonLike]
 

@@ -10,9 +10,9 @@ from playwright.sync_api import expect
 
 from app.records import Job
 from tests.conftest import Mirror
+from tests.deployment import eventually
 from tests.e2e.conftest import Gate, Site
 from tests.fake_source import DummyJsonLike, FakeSource
-from tests.integration.conftest import eventually
 
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 MOST_BYTES = 250_000

@@ -1,31 +1,25 @@
 """Real PostgreSQL, RabbitMQ and Redis in containers, and the roles as real processes."""
 
-import json
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from base64 import b64encode
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 from redis import Redis
 from testcontainers.core.container import DockerContainer
 
-from tests.conftest import PROJECT, migrate
+from tests.conftest import migrate
+from tests.deployment import (
+    Deployment,
+    PostgresDatabase,
+    Server,
+    connect,
+    create_database,
+    impatient,
+    management,
+    open_vhost,
+    serve,
+)
 from tests.fake_source import FakeSource
-
-_START_SECONDS = 60
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -35,40 +29,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.integration)
 
 
-@dataclass(frozen=True)
-class Server:
-    """A container's address as seen from here."""
-
-    container: DockerContainer
-    host: str
-    ports: dict[int, int]
-
-
-def _serve(container: DockerContainer, *ports: int, ready: Callable[[Server], bool]) -> Iterator[Server]:
-    container.with_exposed_ports(*ports)
-    container.with_kwargs(labels={"synergyway.checkout": str(PROJECT)})
-    with container:
-        mapped = {port: int(container.get_exposed_port(port)) for port in ports}
-        server = Server(container, container.get_container_host_ip(), mapped)
-        eventually(lambda: ready(server), _START_SECONDS)
-        yield server
-
-
-def eventually(holds: Callable[[], Any], seconds: float = 30) -> Any:
-    """Waits until something holds, and returns it. An error counts as not yet; the last one is shown at the end."""
-    deadline = time.monotonic() + seconds
-    error: Exception | None = None
-    while time.monotonic() < deadline:
-        try:
-            if result := holds():
-                return result
-            error = None
-        except Exception as caught:  # noqa: BLE001  # whatever is raised means: not yet
-            error = caught
-        time.sleep(0.1)
-    raise AssertionError(f"did not hold within {seconds} s") from error
-
-
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:
     container = DockerContainer("postgres:17").with_env("POSTGRES_PASSWORD", "postgres")
@@ -76,10 +36,11 @@ def postgresql() -> Iterator[Server]:
     container.with_command("postgres -c fsync=off -c synchronous_commit=off -c max_connections=200")
 
     def ready(server: Server) -> bool:
-        with _connect(server, "postgres"):
+        with connect(server, "postgres"):
             return True
 
-    yield from _serve(container, 5432, ready=ready)
+    with serve(container, 5432, ready=ready) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +48,8 @@ def rabbitmq() -> Iterator[Server]:
     def ready(server: Server) -> bool:
         return bool(management(server, "GET", "overview"))
 
-    yield from _serve(DockerContainer("rabbitmq:4-management"), 5672, 15672, ready=ready)
+    with serve(DockerContainer("rabbitmq:4-management"), 5672, 15672, ready=ready) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -96,57 +58,8 @@ def redis_server() -> Iterator[Server]:
         with Redis(server.host, server.ports[6379]) as client:
             return bool(client.ping())
 
-    yield from _serve(DockerContainer("redis:8"), 6379, ready=ready)
-
-
-def management(server: Server, method: str, path: str, body: bytes | None = None) -> bytes:
-    """RabbitMQ's management API."""
-    request = urllib.request.Request(f"http://{server.host}:{server.ports[15672]}/api/{path}", body, method=method)
-    request.add_header("Authorization", "Basic " + b64encode(b"guest:guest").decode())
-    request.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(request, timeout=5) as response:
-        return bytes(response.read())
-
-
-def _connect(server: Server, database: str) -> psycopg.Connection[dict[str, Any]]:
-    return psycopg.connect(
-        host=server.host,
-        port=server.ports[5432],
-        user="postgres",
-        password="postgres",
-        dbname=database,
-        autocommit=True,
-        row_factory=dict_row,
-    )
-
-
-@dataclass
-class PostgresDatabase:
-    """A database of its own for one test."""
-
-    server: Server
-    name: str
-
-    @property
-    def url(self) -> str:
-        return f"postgresql+psycopg://postgres:postgres@{self.server.host}:{self.server.ports[5432]}/{self.name}"
-
-    def rows(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
-        with _connect(self.server, self.name) as connection:
-            cursor = connection.execute(statement, parameters or None)
-            return cursor.fetchall() if cursor.description else []
-
-    def value(self, statement: str, *parameters: Any) -> Any:
-        (row,) = self.rows(statement, *parameters)
-        (value,) = row.values()
-        return value
-
-
-def create_database(server: Server, template: str = "template1") -> PostgresDatabase:
-    name = f"test_{uuid4().hex}"
-    with _connect(server, "postgres") as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    return PostgresDatabase(server, name)
+    with serve(DockerContainer("redis:8"), 6379, ready=ready) as server:
+        yield server
 
 
 @pytest.fixture
@@ -174,126 +87,6 @@ def database_url(pg: PostgresDatabase) -> str:
     return pg.url
 
 
-@dataclass
-class Role:
-    """A process of the service; what it prints goes to a file."""
-
-    process: subprocess.Popen[bytes]
-    log_file: Path
-
-    def log(self) -> str:
-        return self.log_file.read_text()
-
-    def stop(self, seconds: float = 30) -> int:
-        self.process.terminate()
-        return self.process.wait(seconds)
-
-    def kill(self) -> None:
-        """What a lost node does: all processes at once, without a word."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-
-    def children(self) -> list[int]:
-        tasks = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in tasks.read_text().split()]
-
-
-@dataclass
-class Deployment:
-    """A database, a broker and a source, and the roles that were started on them."""
-
-    pg: PostgresDatabase
-    environment: dict[str, str]
-    folder: Path
-    broker: str
-    server: Server
-    vhost: str = ""
-    roles: list[Role] = field(default_factory=list)
-    metrics_ports: set[str] = field(default_factory=set)
-
-    def start(self, role: str, *arguments: str, **variables: str) -> Role:
-        """role: worker, beat, or any other command of Celery's."""
-        name = f"{role}-{len(self.roles)}"
-        log_file = self.folder / f"{name}.log"
-        environment = self.environment | variables | {"HEARTBEAT_FILE": str(self.folder / f"{name}.heartbeat")}
-        with log_file.open("wb") as log:
-            command = [sys.executable, "-m", "celery", "--quiet", "-A", "app.celery_app.celery", role, *arguments]
-            process = subprocess.Popen(
-                command, cwd=PROJECT, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        self.roles.append(Role(process, log_file))
-        self.metrics_ports.add(environment["METRICS_PORT"])
-        return self.roles[-1]
-
-    def worker(self, concurrency: int = 2, **variables: str) -> Role:
-        """A worker that is ready."""
-        # A name of its own: RabbitMQ lets one worker a name have the queue for remote control.
-        name = f"worker{len(self.roles)}@%h"
-        role = self.start("worker", "--hostname", name, "--concurrency", str(concurrency), **variables)
-        eventually(lambda: " ready." in role.log())
-        return role
-
-    def api(self, **variables: str) -> int:
-        """The port of an api that is ready."""
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = int(probe.getsockname()[1])
-        log_file = self.folder / f"api-{len(self.roles)}.log"
-        with log_file.open("wb") as log:
-            command = [sys.executable, "-m", "uvicorn", "--port", str(port), "app.main:app"]
-            process = subprocess.Popen(
-                command, cwd=PROJECT, env=self.environment | variables, stdout=log, stderr=log, start_new_session=True
-            )
-        self.roles.append(Role(process, log_file))
-        eventually(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5).close() is None, 60)
-        return port
-
-    def call(self, task: str, *arguments: str) -> None:
-        """``celery call``, as a person types it."""
-        command = [sys.executable, "-m", "celery", "-A", "app.celery_app.celery", "call", task, *arguments]
-        subprocess.run(command, cwd=PROJECT, env=self.environment, check=True, capture_output=True, timeout=60)
-
-    def send(self, task: str, count: int, **arguments: Any) -> None:
-        """So many messages for a task, as fast as the broker takes them."""
-        program = (
-            "from app.celery_app import celery\n"
-            "with celery.producer_or_acquire() as producer:\n"
-            f"    for _ in range({count}):\n"
-            f"        celery.send_task({task!r}, kwargs={arguments!r}, ignore_result=True, producer=producer)\n"
-        )
-        command = [sys.executable, "-c", program]
-        subprocess.run(command, cwd=PROJECT, env=self.environment, check=True, capture_output=True, timeout=60)
-
-    def purge(self) -> None:
-        """Loses what waits in the queues of RabbitMQ, delayed messages included."""
-        queues = json.loads(management(self.server, "GET", f"queues/{self.vhost}"))
-        for queue in (queue for queue in queues if queue["type"] == "quorum"):
-            management(self.server, "DELETE", f"queues/{self.vhost}/{queue['name']}/contents")
-
-    def messages(self, queue: str = "synergyway") -> int:
-        """How many messages a queue holds, delivered ones included."""
-        if self.broker == "redis":
-            with Redis(self.server.host, self.server.ports[6379]) as client:
-                return int(client.llen(queue)) + int(client.hlen("unacked"))
-        listed = self.server.container.get_wrapped_container().exec_run(
-            ["rabbitmqctl", "--silent", "list_queues", "-p", self.vhost, "name", "messages"]
-        )
-        counts = dict(line.split("\t") for line in listed.output.decode().splitlines() if "\t" in line)
-        return int(counts.get(queue, 0))
-
-    def run_ended(self, task: str = "sync_users") -> dict[str, Any] | None:
-        """The latest run of a job, when it is over."""
-        rows = self.pg.rows("SELECT * FROM runs WHERE task = %s ORDER BY id DESC LIMIT 1", task)
-        return rows[0] if rows and rows[0]["finished_at"] else None
-
-    def close(self) -> None:
-        for role in self.roles:
-            if role.process.poll() is None:
-                role.kill()
-        for port in self.metrics_ports:
-            # What a worker that is killed leaves for the next one on its port.
-            shutil.rmtree(f"/dev/shm/synergyway-metrics-{os.getuid()}-{port}", ignore_errors=True)
-
-
 @pytest.fixture(params=["rabbitmq", "redis"])
 def deployment(
     request: pytest.FixtureRequest, pg: PostgresDatabase, source: FakeSource, tmp_path: Path
@@ -303,9 +96,7 @@ def deployment(
     vhost = ""
     server: Server = request.getfixturevalue("rabbitmq" if broker == "rabbitmq" else "redis_server")
     if broker == "rabbitmq":
-        vhost = uuid4().hex
-        management(server, "PUT", f"vhosts/{vhost}", b'{"default_queue_type": "quorum"}')
-        management(server, "PUT", f"permissions/{vhost}/guest", b'{"configure":".*","write":".*","read":".*"}')
+        vhost = open_vhost(server)
         urls = {
             "CELERY_BROKER_URL": f"amqp://guest:guest@{server.host}:{server.ports[5672]}/{vhost}",
             "CELERY_RESULT_BACKEND": "rpc://",
@@ -315,23 +106,7 @@ def deployment(
             client.flushall()
         url = f"redis://{server.host}:{server.ports[6379]}/0"
         urls = {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
-    environment = (
-        os.environ
-        | urls
-        | {
-            "DATABASE_URL": pg.url,
-            "USERS_API_URL": source.url,
-            "ADDRESS_API_URL": source.url,
-            "CREDIT_CARD_API_URL": source.url,
-            "CHUNK_LEASE_SECONDS": "8",
-            "CHUNK_SECONDS": "2",
-            "PROVIDER_TIMEOUT_SECONDS": "1",
-            "PROVIDER_CONNECT_TIMEOUT_SECONDS": "1",
-            "REAPER_INTERVAL_SECONDS": "1",
-            "APP_ENV": "test",
-            "METRICS_PORT": "0",
-        }
-    )
+    environment = impatient(pg.url, source.url, urls)
     deployment = Deployment(pg, environment, tmp_path, broker, server, vhost)
     yield deployment
     deployment.close()

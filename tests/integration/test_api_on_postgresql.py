@@ -5,7 +5,7 @@ from fastapi.testclient import TestClient
 
 from app.records import UserRecord
 from tests.conftest import Mirror
-from tests.integration.conftest import PostgresDatabase
+from tests.deployment import PostgresDatabase
 from tests.test_api import *  # noqa: F403  # the tests and their fixtures; the database is this folder's
 
 OTHERS = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.deployment import Deployment, eventually
 from tests.fake_source import Answer, DummyJsonLike, FakeSource, Query
-from tests.integration.conftest import Deployment, eventually
 
 Sample = Callable[[int], DummyJsonLike]
 

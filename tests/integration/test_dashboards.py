@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import PROJECT
+from tests.deployment import Deployment, eventually
 from tests.fake_source import DummyJsonLike, FakeSource
-from tests.integration.conftest import Deployment, eventually
 from tests.integration.test_brokers import ADDRESSES, SYNC
 from tests.scrape import free_ports, scrape
 from tests.test_alerts import DASHBOARDS, RULES

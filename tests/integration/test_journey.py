@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 from app.main import create_app
 from app.sample_provider import user as sample_user
 from app.settings import Settings
+from tests.deployment import Deployment, eventually
 from tests.fake_source import Answer, DummyJsonLike, FakeSource, Query
-from tests.integration.conftest import Deployment, eventually
 
 USERS = 40
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deployment import Deployment, eventually
 from tests.fake_source import Answer, DummyJsonLike, FakeSource
-from tests.integration.conftest import Deployment, eventually
 from tests.integration.test_brokers import ADDRESSES, CARDS, SYNC, nothing_is_open, slowed
 from tests.scrape import free_ports, scrape
 

@@ -18,8 +18,8 @@ from app.queries.upsert import upsert
 from app.queries.users import UserFilter, list_users, upsert_users
 from app.records import AddressRecord, Job, UserRecord
 from tests.conftest import PROJECT, LocalWorker, migrate
+from tests.deployment import PostgresDatabase, eventually
 from tests.fake_source import DummyJsonLike, FakeSource
-from tests.integration.conftest import PostgresDatabase, eventually
 
 Sample = Callable[[int], DummyJsonLike]
 

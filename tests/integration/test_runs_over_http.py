@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import requests
 
+from tests.deployment import Deployment, eventually
 from tests.fake_source import DummyJsonLike, FakeSource
-from tests.integration.conftest import Deployment, eventually
 from tests.integration.test_brokers import nothing_is_open, slowed
 
 Sample = Callable[[int], DummyJsonLike]

@@ -11,8 +11,8 @@ from app import tracing
 from app.records import UserRecord
 from app.sample_provider import user as sample_user
 from tests.conftest import Mirror
+from tests.deployment import Deployment, Role, eventually
 from tests.fake_source import DummyJsonLike, FakeSource
-from tests.integration.conftest import Deployment, Role, eventually
 from tests.integration.test_brokers import SYNC, nothing_is_open
 from tests.integration.test_journey import Spoiler, secrets
 from tests.otlp import Collector, SeenSpan
