@@ -5,9 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import select
 
 from app.errors import Abandoned, BrokerUnavailable, ProviderError, ProviderUnavailable
+from app.models import RunChunk
 from app.queries import chunks as chunk_queries
+from app.queries import clock
 from app.records import ChunkMessage, Job
 from app.sample_provider import user as sample_user
 from app.services import runs
@@ -395,3 +398,21 @@ def test_a_broker_that_is_away_when_a_run_starts_costs_a_delay(
     worker.work_off()
 
     assert worker.rows("SELECT count(*) AS n FROM users WHERE has_address AND has_card") == [{"n": 3}]
+
+
+def test_what_a_broker_has_not_taken_is_published_soon_after_it_is_back_however_long_it_was_away(
+    worker: LocalWorker, source: FakeSource, sample: Sample
+) -> None:
+    def refuse(_: ChunkMessage) -> None:
+        raise BrokerUnavailable("away")
+
+    source.respond = sample(3)
+    away = replace(worker.context, publish=refuse)
+    runs.start_tick(away, Job.SYNC_USERS, datetime(2026, 11, 23, tzinfo=UTC))
+    for _ in range(10):
+        worker.execute("UPDATE run_chunks SET expected_by = '2000-01-01 00:00:00.000000'")
+        runs.reap(away)
+
+    with worker.context.database.reading() as connection:
+        soon = RunChunk.expected_by < clock.now_plus(10)
+        assert connection.execute(select(RunChunk.publications, soon)).all() == [(0, True)]

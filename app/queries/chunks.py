@@ -34,6 +34,8 @@ from app.records import ChunkMessage, Claim, Counts, Failure, Job, Status, UserP
 # How long a message may be on its way before the reaper thinks it lost. Longer each time, so that a long queue is not
 # flooded with copies of its own messages.
 PATIENCE_SECONDS = 60
+# And when the broker has not taken it.
+_UNPUBLISHED_SECONDS = 5
 # A message that was published with a delay may come a little early.
 _EARLY_SECONDS = 2
 _REAP_AT_ONCE = 100
@@ -175,6 +177,20 @@ def give_up(connection: Connection, chunk_id: int, failure: Failure) -> bool:
     waiting = and_(RunChunk.id == chunk_id, RunChunk.status == Status.QUEUED)
     values = {"status": Status.FAILED, "finished_at": clock.now(), **_reason(failure)}
     return connection.execute(update(RunChunk).where(waiting).values(values)).rowcount == 1
+
+
+def expect_soon(connection: Connection, chunk_ids: Sequence[int]) -> None:
+    """Has the reaper publish queued chunks again in a few seconds, which the broker has not taken now.
+
+    A publication that failed is none: patience does not grow with it, or a chunk would wait the longer for a broker
+    that is back, the longer that was away.
+    """
+    counted = case((RunChunk.publications > 0, RunChunk.publications - 1), else_=0)
+    connection.execute(
+        update(RunChunk)
+        .where(RunChunk.id.in_(chunk_ids), RunChunk.status == Status.QUEUED)
+        .values(publications=counted, expected_by=clock.now_plus(_UNPUBLISHED_SECONDS))
+    )
 
 
 def reap(connection: Connection) -> list[ChunkMessage]:

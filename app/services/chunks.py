@@ -19,7 +19,7 @@ from app.queries import runs as run_queries
 from app.records import ChunkMessage, Claim, Counts, Failure, Status, UserPage
 from app.services import retries
 from app.services.context import Context
-from app.services.runs import end_run_if_done, publish_all
+from app.services.runs import count, end_run_if_done, publish_all
 
 T = TypeVar("T")
 
@@ -160,8 +160,10 @@ class _Performance:
             if not queries.end(connection, self._claim, status, failure):
                 logger.warning("chunk %d was taken over before its end", self._claim.chunk_id)
                 return
-            messages = end_run_if_done(connection, self._context, self._claim.run_id)
-        publish_all(self._context, messages)
+            ended = end_run_if_done(connection, self._context, self._claim.run_id)
+        if ended is not None:
+            count(self._context, ended)
+            publish_all(self._context, ended.messages)
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:

@@ -57,5 +57,7 @@ def _publish(context: Context, run_id: int, message: ChunkMessage) -> None:
             # So that the request can be sent again as it is.
             queries.forget_key(connection, run_id)
             # What follows is published by the reaper: the broker is away.
-            runs.end_run_if_done(connection, context, run_id)
+            ended = runs.end_run_if_done(connection, context, run_id)
+        if ended is not None:
+            runs.count(context, ended)
         raise RunNotStarted(run_id, str(error)) from error

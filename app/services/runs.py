@@ -1,7 +1,7 @@
 """Runs of the jobs: opening one, following up, finding what died on the way."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -13,12 +13,22 @@ from app.queries import runs as queries
 from app.records import ChunkMessage, Failure, FinishedRun, Job, Status, Trigger
 from app.services.context import Context
 from app.services.removals import settle
+from app.services.retries import DATABASE_DOWN
 
 MOST_ROWS = 100_000
 _TRIES = 3
 ENRICHMENTS = (Job.ENRICH_MISSING_ADDRESSES, Job.ENRICH_MISSING_CARDS)
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run that ends with the transaction. messages: of the runs that follow from it."""
+
+    job: Job
+    status: Status
+    messages: list[ChunkMessage]
 
 
 def start_tick(context: Context, job: Job, scheduled_for: datetime) -> int | None:
@@ -55,14 +65,14 @@ def receive(context: Context, job: Job, message_id: str, batch_size: int | None)
     raise ConfigurationError(problem)
 
 
-def end_run_if_done(connection: Connection, context: Context, run_id: int) -> list[ChunkMessage]:
-    """Ends a run whose chunks are all done, and opens what follows from it; the messages to publish after the commit.
+def end_run_if_done(connection: Connection, context: Context, run_id: int) -> EndedRun | None:
+    """Ends a run whose chunks are all done, and opens what follows from it; None while one of them is open.
 
-    The caller has locked the run.
+    The caller has locked the run, and counts it and publishes its messages after the commit.
     """
     finished = queries.end_if_done(connection, run_id)
     if finished is None:
-        return []
+        return None
     counts = ", ".join(f"{number} {name}" for name, number in asdict(finished.counts).items())
     if finished.failure is None:
         logger.info("run %d of %s succeeded: %s", run_id, finished.job, counts)
@@ -70,8 +80,13 @@ def end_run_if_done(connection: Connection, context: Context, run_id: int) -> li
         logger.error("run %d of %s failed: %s (%s)", run_id, finished.job, finished.failure.message, counts)
     if finished.job == Job.SYNC_USERS:
         settle(connection, finished)
-    context.metrics.runs.labels(finished.job, Status.FAILED if finished.failure else Status.SUCCEEDED).inc()
-    return _follow_up(connection, context, finished)
+    status = Status.FAILED if finished.failure else Status.SUCCEEDED
+    return EndedRun(finished.job, status, _follow_up(connection, context, finished))
+
+
+def count(context: Context, ended: EndedRun) -> None:
+    """Counts a run whose end is committed: one that is rolled back comes to its end again."""
+    context.metrics.runs.labels(ended.job, ended.status).inc()
 
 
 def reap(context: Context) -> int:
@@ -79,9 +94,14 @@ def reap(context: Context) -> int:
     with context.database.transaction() as connection:
         messages = chunk_queries.reap(connection)
         lost = len(messages)
+        ended_runs: list[EndedRun] = []
         for run_id in queries.open_without_open_chunks(connection):
             queries.lock(connection, run_id)
-            messages += end_run_if_done(connection, context, run_id)
+            if (ended := end_run_if_done(connection, context, run_id)) is not None:
+                ended_runs.append(ended)
+    for ended in ended_runs:
+        count(context, ended)
+        messages += ended.messages
     if lost:
         logger.warning("%d chunks were abandoned or never received: published again", lost)
     publish_all(context, messages)
@@ -96,12 +116,21 @@ def prune(context: Context) -> int:
 
 def publish_all(context: Context, messages: list[ChunkMessage]) -> None:
     """Publishes what it can: the reaper publishes the rest, since the chunks are in the database."""
-    for message in messages:
+    for number, message in enumerate(messages):
         try:
             context.publish(message)
         except BrokerUnavailable as error:
             logger.warning("chunk %d of %s will be published later: %s", message.chunk_id, message.job, error)
+            _put_off(context, messages[number:])
             return
+
+
+def _put_off(context: Context, messages: list[ChunkMessage]) -> None:
+    try:
+        with context.database.transaction() as connection:
+            chunk_queries.expect_soon(connection, [message.chunk_id for message in messages])
+    except DATABASE_DOWN as error:
+        logger.warning("that they are to be published soon could not be noted, so it will take a minute: %s", error)
 
 
 def open_run(

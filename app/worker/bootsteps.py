@@ -10,6 +10,7 @@ from celery import bootsteps
 from kombu.entity import Exchange, Queue
 
 from app.services import runs
+from app.services.retries import DATABASE_DOWN
 from app.worker.heartbeat import beat_heart
 
 DEAD_QUEUE = Queue("synergyway.dead", Exchange("synergyway.dlx", "fanout"), queue_arguments={"x-queue-type": "quorum"})
@@ -92,6 +93,8 @@ def _every(seconds: float, stopped: threading.Event, name: str, function: Callab
         while True:
             try:
                 function()
+            except DATABASE_DOWN as error:
+                logger.warning("the %s cannot use the database and will try again: %s", name, error)
             except Exception:
                 # The next round tries again: a reaper that died of a lost database would reap nothing ever after.
                 logger.warning("the %s failed and will try again", name, exc_info=True)

@@ -16,7 +16,7 @@ import requests
 
 from tests.deployment import connect
 from tests.faults.faults import ALL, Fault
-from tests.faults.invariants import Injected, Mirrored, broken, compare, unfinished
+from tests.faults.invariants import Injected, Mirrored, broken, compare, miscounted, unfinished
 from tests.faults.system import API_TOKEN, TASKS, System
 
 _ANSWER_SECONDS = 20
@@ -48,13 +48,19 @@ class Figures:
     chunks: int
     dead_letters: dict[str, int]
     answers: dict[str, int]
+    kills: int
+    miscounted: dict[str, int]
     seconds_to_recover: dict[str, list[float]]
     seconds_to_calm: float
     broken: list[str]
 
+    def recovered(self) -> tuple[float, float]:
+        """Seconds to recover, median and most."""
+        seconds = [each for several in self.seconds_to_recover.values() for each in several]
+        return (median(seconds), max(seconds)) if seconds else (0, 0)
+
     def line(self) -> str:
-        seconds = sorted(each for several in self.seconds_to_recover.values() for each in several)
-        middle, most = (median(seconds), seconds[-1]) if seconds else (0, 0)
+        middle, most = self.recovered()
         return (
             f"{self.broker}: {sum(self.injected.values())} faults of {len(self.injected)} kinds, "
             f"{self.mirrored.rows} rows, {self.mirrored.lost} lost, {self.mirrored.doubled} doubled, "
@@ -259,6 +265,8 @@ class Engine:
                 f"{task}: {why}": count for (task, why), count in Counter(self.system.dead_letters()).items()
             },
             answers=dict(self.answers),
+            kills=injected.kills,
+            miscounted=miscounted(self.system),
             seconds_to_recover=self._recoveries(),
             seconds_to_calm=calm,
             broken=[*left, *self.problems, *answers, *broken(self.system, injected)],

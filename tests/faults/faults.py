@@ -500,11 +500,21 @@ class MessageForAnUnknownTask(Fault):
 
 
 class MessageOfGarbage(Fault):
+    """Its body is no text: Celery logs it and takes it from the queue."""
+
     part = "messages"
     needs = ("broker",)
 
     def inject(self) -> None:
         self.system.publish(b'{"what": \xff\xfe this is', content_type="application/json")
+
+
+class MessageOfNoTask(Fault):
+    part = "messages"
+    needs = ("broker",)
+
+    def inject(self) -> None:
+        self.system.publish(b'{"what": "is this"}', content_type="application/json")
 
 
 class MessagePublishedTwice(Fault):

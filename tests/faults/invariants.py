@@ -109,7 +109,7 @@ def _dead_letters(system: System, injected: Injected) -> Iterable[str]:
     failed = system.deployment.pg.value("SELECT count(*) FROM run_chunks WHERE status = 'failed'")
     expected = {
         ("app.tasks.users.no_such_task", "rejected"): names["message for an unknown task"] + again,
-        ("no task at all", "rejected"): names["message of garbage"] + again,
+        ("no task at all", "rejected"): names["message of no task"] + again,
     }
     known = Counter[str]()
     for (task, reason), count in Counter(system.dead_letters()).items():
@@ -123,24 +123,31 @@ def _dead_letters(system: System, injected: Injected) -> Iterable[str]:
             yield f"{count} chunks are dead letters ({reason}), and no more than {limits.get(reason, 0)} were expected"
 
 
-def _miscounted(system: System, injected: Injected) -> Iterable[str]:
-    """Each kill may come between a commit and its count."""
+def miscounted(system: System) -> dict[str, int]:
+    """What the workers have counted more or less than the database says: runs by their end, rows by their result."""
     pg = system.deployment.pg
     counters = system.counters()
-    noted = pg.rows("""
-        SELECT task, status, count(*) AS runs FROM runs
-        WHERE status IN ('succeeded', 'failed') AND started_at IS NOT NULL GROUP BY 1, 2
-        """)
-    for row in noted:
-        labels = {"task": row["task"], "status": row["status"]}
-        counted = sum(scrape.value("synergyway_runs_total", **labels) for scrape in counters)
-        if abs(counted - row["runs"]) > injected.kills:
-            yield f"{row['runs']} runs of {row['task']} {row['status']}, and {counted:g} were counted"
+    off = {}
+    for status in ("succeeded", "failed"):
+        # Those that no worker began were ended by the api.
+        runs = pg.value("SELECT count(*) FROM runs WHERE status = %s AND started_at IS NOT NULL", status)
+        off[f"runs {status}"] = (
+            round(sum(scrape.value("synergyway_runs_total", status=status) for scrape in counters)) - runs
+        )
     for result in ("inserted", "updated", "unchanged", "rejected", "missing"):
-        written = pg.value(f"SELECT coalesce(sum({result}), 0) FROM run_chunks")
-        counted = sum(scrape.value("synergyway_rows_total", result=result) for scrape in counters)
-        if abs(counted - float(written)) > injected.kills * PAGE_SIZE:
-            yield f"{written} rows were {result}, and {counted:g} were counted"
+        rows = int(pg.value(f"SELECT coalesce(sum({result}), 0) FROM run_chunks"))
+        off[f"rows {result}"] = (
+            round(sum(scrape.value("synergyway_rows_total", result=result) for scrape in counters)) - rows
+        )
+    return off
+
+
+def _miscounted(system: System, injected: Injected) -> Iterable[str]:
+    """Each kill may come between a commit and its count: of a run's end, or of a page's rows."""
+    for what, off in miscounted(system).items():
+        limit = injected.kills * (PAGE_SIZE if what.startswith("rows") else 1)
+        if abs(off) > limit:
+            yield f"{what}: the counters are off by {off}, and after the kills by no more than {limit} was expected"
 
 
 def _logged(system: System) -> Iterable[str]:
@@ -153,7 +160,11 @@ def _logged(system: System) -> Iterable[str]:
                 if shown in system.population.card_numbers:
                     problems[f"{role.log_file.name} shows a card number"] += 1
             try:
-                has_words = bool(json.loads(line)["message"])
+                told = json.loads(line)
+                has_words = bool(told["message"])
+                # What libraries add is theirs.
+                if "exc_info" in told and told["logger"].startswith("app."):
+                    problems[f"{role.log_file.name} has a traceback of ours: {told['message']}"] += 1
             except (ValueError, KeyError, TypeError):
                 # Its last line may have been cut off.
                 has_words = killed and number == len(lines) - 1

@@ -38,7 +38,8 @@ class Link:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name=f"link to {port}", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"link to {port}", daemon=True)
+        self._thread.start()
         self._do(self._listen(self._socket))
 
     def cut(self) -> None:
@@ -67,6 +68,8 @@ class Link:
     def close(self) -> None:
         self._do(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)

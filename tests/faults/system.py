@@ -147,9 +147,10 @@ class System:
 
     def publish(self, body: bytes, **properties: Any) -> None:
         """A message of any kind for the workers' queue."""
-        url = f"amqp://guest:guest@{self.broker.host}:{self.broker.ports[5672]}/{self.deployment.vhost}"
-        if not self.is_rabbitmq:
-            url = f"redis://{self.broker.host}:{self.broker.ports[6379]}/0"
+        host, port = self.broker.host, self.broker.ports[5672 if self.is_rabbitmq else 6379]
+        url = f"redis://{host}:{port}/0"
+        if self.is_rabbitmq:
+            url = f"amqp://guest:guest@{host}:{port}/{self.deployment.vhost}"
         options = {"confirm_publish": True} if self.is_rabbitmq else {}
         with Connection(url, transport_options=options, connect_timeout=5) as connection, connection.Producer() as to:
             to.publish(body, exchange="", routing_key="synergyway", content_encoding="utf-8", **properties)
@@ -278,7 +279,7 @@ def _rabbitmq() -> Any:
 
 
 def _redis() -> Any:
-    container = _bound("redis:8", 6379).with_command("redis-server --appendonly yes")
+    container = _bound("redis:8", 6379).with_command("redis-server --protected-mode no --appendonly yes")
     return serve(container, 6379, ready=redis_is_up)
 
 

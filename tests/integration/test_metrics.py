@@ -28,11 +28,12 @@ def folder_of(port: int) -> Path:
     return Path(f"/dev/shm/synergyway-metrics-{os.getuid()}-{port}")
 
 
+@pytest.mark.timeout(300)
 @on_rabbitmq
 def test_counters_agree_with_the_database_though_children_are_killed(
     deployment: Deployment, source: FakeSource, sample: Sample, port: int
 ) -> None:
-    chunks, kills = 400, 4
+    chunks, kills = 1_000, 4
     users = slowed(sample(chunks), 0.02)
     source.respond = lambda path, query: users(path, query) if path == "/users" else Answer({"people": []})
     # A chunk for each user, and enrichments that end with their first answer.
@@ -43,12 +44,12 @@ def test_counters_agree_with_the_database_though_children_are_killed(
     deployment.call(SYNC)
 
     for kill in range(1, kills + 1):
-        enough = f"SELECT count(*) >= {kill * 70} FROM users"
+        enough = f"SELECT count(*) >= {kill * 180} FROM users"
         eventually(lambda enough=enough: deployment.pg.value(enough))
         before = set(worker.children())
         os.kill(max(before), signal.SIGKILL)
         eventually(lambda before=before: len(set(worker.children()) - before) == 1)
-    run = eventually(deployment.run_ended, 60)
+    run = eventually(deployment.run_ended, 120)
     eventually(lambda: nothing_is_open(deployment))
     seen = scrape(port)
 
