@@ -199,8 +199,8 @@ class Deployment:
         eventually(lambda: " ready." in role.log())
         return role
 
-    def api(self, **variables: str) -> int:
-        """The port of an api that is ready."""
+    def api(self, *, ready: bool = True, **variables: str) -> int:
+        """The port of an api that is ready, or of one that has just been started."""
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = int(probe.getsockname()[1])
         log_file = self.folder / f"api-{len(self.roles)}.log"
@@ -210,7 +210,9 @@ class Deployment:
                 command, cwd=PROJECT, env=self.environment | variables, stdout=log, stderr=log, start_new_session=True
             )
         self.roles.append(Role(process, log_file))
-        eventually(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5).close() is None, 60)
+        if ready:
+            url = f"http://127.0.0.1:{port}/readyz"
+            eventually(lambda: urllib.request.urlopen(url, timeout=5).close() is None, 60)
         return port
 
     def call(self, task: str, *arguments: str) -> None:

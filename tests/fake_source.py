@@ -1,9 +1,14 @@
 """A programmable HTTP server in the place of the outside world: real sockets, invented answers."""
 
 import json
+import os
+import socket
+import ssl
+import struct
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -11,10 +16,17 @@ from urllib.parse import parse_qsl, urlsplit
 
 Query = dict[str, str]
 
+# So that the reader has got what was sent before.
+_RESET_SECONDS = 0.05
+
 
 @dataclass
 class Answer:
-    """body: bytes as they are, or something to be sent as JSON. declared_length: a Content-Length that may lie."""
+    """body: bytes as they are, an iterator of bytes, or something to be sent as JSON.
+
+    declared_length: a Content-Length that may lie; an iterator's body has none and ends with the connection, unless
+    this says so. reset: the connection is torn down (RST) behind the body.
+    """
 
     body: Any = b""
     status: int = 200
@@ -23,6 +35,7 @@ class Answer:
     declared_length: int | None = None
     wait_seconds: float = 0
     drip_seconds: float = 0
+    reset: bool = False
 
     def content(self) -> bytes:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
@@ -33,10 +46,19 @@ Responder = Callable[[str, Query], Answer]
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    tls: ssl.SSLContext | None = None
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """In the thread of the connection, so that a handshake that hangs keeps nobody else waiting."""
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        with suppress(OSError), self.tls.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # Whoever asks may die at any time.
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        # Clients that hang up are what tests are about.
+        if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
 
@@ -44,11 +66,13 @@ class FakeSource:
     """``respond`` decides what a path and query are answered with; ``requests`` holds what was asked.
 
     when_asked, when_answered: called before and after an answer is sent, with the port of whoever asked.
+    tls: what it identifies itself with, at an https address.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.respond: Responder = lambda path, query: Answer({"message": "nothing is programmed"}, status=404)
         self.requests: list[tuple[str, Query]] = []
+        self.headers: list[Mapping[str, str]] = []
         self.when_asked: Callable[[int], None] = lambda port: None
         self.when_answered: Callable[[int], None] = lambda port: None
         self._closing = threading.Event()
@@ -62,6 +86,7 @@ class FakeSource:
                 parts = urlsplit(self.path)
                 query = dict(parse_qsl(parts.query))
                 source.requests.append((parts.path, query))
+                source.headers.append(dict(self.headers))
                 source.when_asked(self.client_address[1])
                 source._send(self, source.respond(parts.path, query))
                 source.when_answered(self.client_address[1])
@@ -70,11 +95,12 @@ class FakeSource:
                 pass
 
         self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server.tls = tls
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{'https' if self._server.tls else 'http'}://127.0.0.1:{self._server.server_port}"
 
     @property
     def url(self) -> str:
@@ -91,26 +117,43 @@ class FakeSource:
 
     def _send(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
         self._closing.wait(answer.wait_seconds)
-        content = answer.content()
-        length = len(content) if answer.declared_length is None else answer.declared_length
+        content = answer.body if isinstance(answer.body, Iterator) else answer.content()
+        whole = len(content) if isinstance(content, bytes) else None
+        length = whole if answer.declared_length is None else answer.declared_length
         try:
             handler.send_response(answer.status)
             for name, value in {"Content-Type": answer.content_type, **answer.headers}.items():
                 handler.send_header(name, value)
-            handler.send_header("Content-Length", str(length))
+            if length is not None:
+                handler.send_header("Content-Length", str(length))
             handler.end_headers()
-            if not answer.drip_seconds:
-                handler.wfile.write(content)
-            else:
-                for byte in content:
-                    handler.wfile.write(bytes([byte]))
-                    handler.wfile.flush()
-                    if self._closing.wait(answer.drip_seconds):
-                        break
-            if length != len(content):
+            self._send_body(handler, content, answer.drip_seconds)
+            if whole is None or length != whole:
                 handler.close_connection = True
-        except (BrokenPipeError, ConnectionResetError):
+            if answer.reset:
+                self._closing.wait(_RESET_SECONDS)
+                handler.close_connection = True
+                _reset(handler.connection)
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             handler.close_connection = True
+
+    def _send_body(
+        self, handler: BaseHTTPRequestHandler, content: bytes | Iterator[bytes], drip_seconds: float
+    ) -> None:
+        if isinstance(content, bytes) and not drip_seconds:
+            handler.wfile.write(content)
+            return
+        for piece in content:
+            handler.wfile.write(bytes([piece]) if isinstance(piece, int) else piece)
+            handler.wfile.flush()
+            if self._closing.wait(drip_seconds):
+                break
+
+
+def _reset(connection: socket.socket) -> None:
+    """Closes a connection as a machine does that knows nothing of it: no FIN, but RST."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    os.close(connection.detach())
 
 
 class DummyJsonLike:

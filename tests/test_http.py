@@ -303,7 +303,11 @@ def test_a_body_that_is_not_packed_as_it_says_is_an_error_without_the_body(
 ) -> None:
     source.answer(WITH_CARD, headers={"Content-Encoding": "gzip"})
 
-    assert CARD not in everything_about(failure(http, source.url))
+    error = failure(http, source.url)
+
+    assert str(error) == f"{source.url} answered with a body that is not packed as it says"
+    assert not isinstance(error, ProviderUnavailable)
+    assert CARD not in everything_about(error)
 
 
 # Statuses
@@ -495,6 +499,17 @@ def test_a_source_without_tls_at_an_https_address_is_a_permanent_error(http: Htt
 
     assert not isinstance(error, ProviderUnavailable)
     assert url in str(error)
+
+
+def test_a_source_that_hangs_up_in_the_tls_handshake_is_unavailable(
+    http: HttpClient, raw_server: Callable[..., str]
+) -> None:
+    url = raw_server(lambda connection: None).replace("http://", "https://")
+
+    error = failure(http, url)
+
+    assert isinstance(error, ProviderUnavailable)
+    assert str(error).startswith(f"{url} is out of reach: SSLEOFError")
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])

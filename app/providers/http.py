@@ -1,6 +1,7 @@
 """HTTP to the sources: one session a process, every wait bounded, every failure one of ours."""
 
 import os
+import ssl
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,7 +14,7 @@ from opentelemetry.trace import SpanKind
 from pydantic_core import from_json
 from requests import exceptions
 from requests.utils import get_environ_proxies
-from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.exceptions import DecodeError, HTTPError, LocationParseError
 
 from app import tracing
 from app.errors import ProviderError, ProviderNotFound, ProviderRefused, ProviderUnavailable
@@ -91,14 +92,15 @@ class HttpClient:
         except (exceptions.InvalidURL, LocationParseError, UnicodeError):
             failure = ProviderError(f"{where} redirects to an address that is none")
         except (exceptions.SSLError, exceptions.InvalidSchema) as error:
-            failure = ProviderError(f"{where} cannot be read: {_innermost(error)}")
+            failure = _tls_failure(error, where)
+        except DecodeError:
+            failure = ProviderError(f"{where} answered with a body that is not packed as it says")
         except exceptions.Timeout:
             failure = ProviderUnavailable(f"{where} did not answer within {self._timeout[1]:g} s")
         except (exceptions.RequestException, HTTPError, OSError) as error:
             late = time.monotonic() > deadline
-            problem = (
-                f"did not answer within {self._timeout[1]:g} s" if late else f"is out of reach: {_innermost(error)}"
-            )
+            reason = f"is out of reach: {_told(_innermost(error))}"
+            problem = f"did not answer within {self._timeout[1]:g} s" if late else reason
             failure = ProviderUnavailable(f"{where} {problem}")
         except ValueError:
             failure = ProviderError(f"{where} redirects to an address that is none")
@@ -173,13 +175,25 @@ def _proxies_of(origin: str) -> dict[str, str]:
     return get_environ_proxies(origin)
 
 
-def _innermost(error: BaseException) -> str:
-    """What kind of error is at the bottom of a chain; an operating system's error with its own words."""
+def _tls_failure(error: exceptions.RequestException, where: str) -> ProviderError:
+    cause = _innermost(error)
+    if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        # Hung up on in the handshake, as by a server that is just being restarted.
+        return ProviderUnavailable(f"{where} is out of reach: {_told(cause)}")
+    return ProviderError(f"{where} cannot be read: {_told(cause)}")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What is at the bottom of a chain of errors."""
     while True:
         inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
         if not isinstance(inner, BaseException):
-            break
+            return error
         error = inner
+
+
+def _told(error: BaseException) -> str:
+    """What kind of error it is; an operating system's error with its own words."""
     words = error.strerror if isinstance(error, OSError) else None
     return f"{type(error).__name__} ({words})" if isinstance(words, str) else type(error).__name__
 
