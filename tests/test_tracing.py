@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
 from app import tracing
 from app.errors import ProviderError
@@ -348,5 +349,7 @@ def test_requests_are_traced_once_though_fastapi_can_trace_them_too(
 
     client.get(f"/users?q={SECRET}")
 
+    # It would have made one of its own, for spans with the queries in them.
+    assert isinstance(get_tracer_provider(), ProxyTracerProvider)
     assert [span.name for span in sent(collector) if span.kind == "SERVER"] == ["GET /users"]
     assert not [body for body in collector.bodies if SECRET.encode() in body]
