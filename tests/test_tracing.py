@@ -311,7 +311,8 @@ def test_a_ratio_keeps_its_share_of_the_traces_that_begin_here(
 
     for _ in range(1_000):
         with tracing.span("above", carrier=carrier), tracing.span("below"):
-            assert (ids := tracing.current_ids())
+            ids = tracing.current_ids()
+            assert ids
             seen.add(ids[0])
 
     spans = sent(collector)
@@ -335,8 +336,9 @@ def test_whoever_sends_a_request_has_decided_whether_its_trace_is_kept(
     trace_id = "0af7651916cd43dd8448eb211c80319c"
 
     with tracing.span("here", carrier={"traceparent": f"00-{trace_id}-b7ad6b7169203331-{flags}"}):
-        assert (ids := tracing.current_ids())
+        ids = tracing.current_ids()
 
+    assert ids
     assert ids[0] == trace_id
     assert [span.name for span in sent(collector)] == ["here"] * kept
 

@@ -1,17 +1,35 @@
 """How many requests there are, how they end and how long they take, as Prometheus counts them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 from starlette.types import Scope
 
-from app.db import PoolUse
+from app.db import POOL_DOCUMENTATION, PoolUse
 
 # Half of the requests end before the second of these, and clients give up around the last.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Files and FastAPI's own pages have no template, and whatever is asked for that is not there is one series.
 _OTHER_ROUTE, _NO_ROUTE = "other", "none"
+
+
+class _Pool(Collector):
+    """The pool of connections to the database, which counts for itself."""
+
+    def __init__(self, use: Callable[[], PoolUse]) -> None:
+        self._use = use
+
+    def collect(self) -> Iterator[Metric]:
+        use = self._use()
+        for part, family in (
+            ("in_use", GaugeMetricFamily),
+            ("size", GaugeMetricFamily),
+            ("failures", CounterMetricFamily),
+        ):
+            yield family(f"synergyway_database_pool_{part}", POOL_DOCUMENTATION[part], value=getattr(use, part))
 
 
 class HttpMetrics:
@@ -32,11 +50,7 @@ class HttpMetrics:
         self.in_flight = 0
         in_flight = Gauge("http_requests_in_flight", "Requests being answered just now.", registry=registry)
         in_flight.set_function(lambda: self.in_flight)
-        for name, documentation, read in (
-            ("in_use", "Connections to the database that are lent out just now.", lambda: pool_use().in_use),
-            ("size", "Connections to the database that may be lent out at once.", lambda: pool_use().size),
-        ):
-            Gauge(f"synergyway_database_pool_{name}", documentation, registry=registry).set_function(read)
+        registry.register(_Pool(pool_use))
         # Finding a child by its labels costs more than counting with it.
         self._known: dict[tuple[str, str, int], Histogram] = {}
 
