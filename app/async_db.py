@@ -82,7 +82,9 @@ class _PostgreSql(AsyncDatabase):
 
     def pool_use(self) -> PoolUse:
         found = self._pool.get_stats()
-        return PoolUse(found["pool_size"] - found["pool_available"], self._pool.max_size)
+        # A number that is 0 is left out.
+        in_use, failures = found["pool_size"] - found["pool_available"], found.get("requests_errors", 0)
+        return PoolUse(in_use, self._pool.max_size, failures)
 
     async def rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row]:
         sql, constants = _rendered(statement)

@@ -1,7 +1,7 @@
 """Connections to the database: one engine a process, made after the fork, on first use."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,18 +14,27 @@ CONNECT_TIMEOUT_SECONDS = 5
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
 
 
+POOL_DOCUMENTATION = {
+    "in_use": "Connections to the database that are lent out just now.",
+    "size": "Connections to the database that may be lent out at once.",
+    "failures": "Times that no connection was to be had: all were lent out for too long, or the database was away.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class PoolUse:
-    """Connections that are lent out just now, and how many may be at once."""
+    """What POOL_DOCUMENTATION says."""
 
     in_use: int
     size: int
+    failures: int = 0
 
 
 class Database:
     """Synchronous access for jobs and migrations.
 
     Making one connects to nothing. A child process never touches its parent's connections.
+    on_failure: called when no connection is to be had.
     """
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
@@ -33,6 +42,7 @@ class Database:
         self._pool_size = pool_size
         self._engine: Engine | None = None
         self._pid = 0
+        self.on_failure: Callable[[], object] | None = None
 
     @property
     def engine(self) -> Engine:
@@ -47,14 +57,22 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A connection in a transaction that commits at the end, or rolls back on an error."""
-        with self.engine.begin() as connection:
+        with self._connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for reads, which takes no write lock on SQLite."""
-        with self.engine.connect().execution_options(read_only=True) as connection:
+        with self._connect().execution_options(read_only=True) as connection:
             yield connection
+
+    def _connect(self) -> Connection:
+        try:
+            return self.engine.connect()
+        except Exception:
+            if self.on_failure is not None:
+                self.on_failure()
+            raise
 
     def pool_use(self) -> PoolUse:
         return pool_use(self.engine)

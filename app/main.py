@@ -15,9 +15,9 @@ from app.api.documentation import document
 from app.api.draining import Draining
 from app.api.errors import add_error_handlers
 from app.api.headers import DefaultHeaders
-from app.api.metrics import HttpMetrics, MeasuredRequests
+from app.api.metrics import HttpMetrics
+from app.api.observing import ObservedRequests
 from app.api.starting import Starter
-from app.api.tracing import TracedRequests
 from app.async_db import async_database
 from app.logging_config import configure_logging
 from app.metrics import serve
@@ -52,6 +52,8 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         version=__version__,
         summary="A mirror of a public API's users, enriched with addresses and credit cards.",
         lifespan=lifespan,
+        # What it would tell of requests itself holds their queries, and would be a second span and metric for each.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.settings = settings
     app.state.database = database
@@ -59,8 +61,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
     app.add_middleware(Draining)
     app.add_middleware(DefaultHeaders)
     add_error_handlers(app)
-    app.add_middleware(MeasuredRequests, metrics=metrics)
-    app.add_middleware(TracedRequests)  # around it, so that what is measured can name its trace
+    app.add_middleware(ObservedRequests, metrics=metrics)
     # Not asked for at each request when no token is needed.
     reading: dict[str, Any] = {}
     if settings.read_token_required:

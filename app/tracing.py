@@ -6,20 +6,23 @@ given by keywords whose double underscores stand for dots.
 
 import logging
 import os
+import random
 import secrets
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Mapping, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import (
     INVALID_SPAN,
+    NonRecordingSpan,
     NoOpTracer,
     Span,
+    SpanContext,
     SpanKind,
     Status,
     StatusCode,
@@ -36,17 +39,23 @@ from app.utils.masking import redact
 if TYPE_CHECKING:
     from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
     from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
     from sqlalchemy import Engine
 
 # A process that ends waits no longer for a collector that does not answer.
 _STOP_SECONDS = 3
 _NO_TRACER = NoOpTracer()
+_NO_SPAN = nullcontext(INVALID_SPAN)
+_NOTHING_ABOVE = Context()
+_LOW_BITS = (1 << 64) - 1
 _QUIET_SECONDS = 60
 _COMPLAINING = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.sdk._shared_internal")
 
 _provider: "TracerProvider | None" = None
 _tracer: Tracer = _NO_TRACER
+# Of the traces that begin here a ratio keeps those whose low bits are below this; None while there is no such ratio.
+_keeps_below: int | None = None
 _instrumentor: "SQLAlchemyInstrumentor | None" = None
 _engines: "list[Engine]" = []
 
@@ -56,7 +65,7 @@ def set_up_tracing(role: str) -> bool:
 
     OpenTelemetry itself would send to localhost when none is, and complain for ever.
     """
-    global _provider, _tracer  # noqa: PLW0603  # one of each a process
+    global _provider, _tracer, _keeps_below  # noqa: PLW0603  # one of each a process
     if not _is_wanted(os.environ):
         return False
     # The names of what spans tell that are settled; an instrumentation reads it once.
@@ -66,18 +75,35 @@ def set_up_tracing(role: str) -> bool:
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, TraceIdRatioBased  # noqa: PLC0415
 
     named = {"service.namespace": "synergyway", "service.version": __version__}
     if not os.environ.get("OTEL_SERVICE_NAME"):
         named[SERVICE_NAME] = f"synergyway-{role}"
     # Without its own exit handler, which would wait for a dead collector. Over HTTP: gRPC does not survive a fork.
     _provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
-    _provider.sampler = cast("Sampler", _OnlyBelowOthers(_provider.sampler))
+    # What decides below nothing. Without that name each decision is left to the SDK.
+    for_roots = getattr(_provider.sampler, "_root", _provider.sampler)
+    _keeps_below = for_roots.bound if isinstance(for_roots, TraceIdRatioBased) else None
+    if _keeps_below is not None:
+        _provider.id_generator = _kept_ids(_keeps_below)
+    _provider.sampler = cast("Sampler", _OnlyBelowOthers(_provider.sampler, ALWAYS_OFF))
     for name in _COMPLAINING:
         logging.getLogger(name).addFilter(_once_a_minute)
     _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _tracer = _provider.get_tracer("synergyway", __version__)
     return True
+
+
+def _kept_ids(below: int) -> "RandomIdGenerator":
+    """Ids of traces that a ratio keeps: what it leaves out never comes to the SDK."""
+    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator as Ids  # noqa: PLC0415
+
+    class KeptIds(Ids):
+        def generate_trace_id(self) -> int:
+            return random.getrandbits(64) << 64 | random.randrange(max(below, 1))  # noqa: S311  # no secret
+
+    return KeptIds()
 
 
 class _OnceAMinute(logging.Filter):
@@ -104,16 +130,15 @@ class _OnlyBelowOthers:
     The rest is decided by the sampler that OTEL_TRACES_SAMPLER names.
     """
 
-    def __init__(self, sampler: "Sampler") -> None:
-        self._sampler = sampler
+    def __init__(self, sampler: "Sampler", for_loners: "Sampler") -> None:
+        self._sampler, self._for_loners = sampler, for_loners
 
     def should_sample(
         self, parent_context: Context | None, trace_id: int, name: str, kind: SpanKind | None = None, *more: Any
     ) -> "SamplingResult":
-        from opentelemetry.sdk.trace.sampling import ALWAYS_OFF  # noqa: PLC0415
-
         is_alone = kind is SpanKind.CLIENT and not get_current_span(parent_context).get_span_context().is_valid
-        return (ALWAYS_OFF if is_alone else self._sampler).should_sample(parent_context, trace_id, name, kind, *more)
+        sampler = self._for_loners if is_alone else self._sampler
+        return sampler.should_sample(parent_context, trace_id, name, kind, *more)
 
     def get_description(self) -> str:
         return f"OnlyBelowOthers({self._sampler.get_description()})"
@@ -154,38 +179,61 @@ def trace_database(engine: "Engine") -> None:
     _instrumentor.instrument(engines=_engines, tracer_provider=_provider)
 
 
-@contextmanager
 def span(
     name: str,
     kind: SpanKind = SpanKind.INTERNAL,
     *,
     carrier: Mapping[str, str] | None = None,
     **attributes: str | int,
-) -> Iterator[Span]:
+) -> AbstractContextManager[Span]:
     """A span around what is done inside, below the one that is open.
 
     carrier: the headers that name the span above it instead; when they name none, it begins a trace.
     """
     if _provider is None:
-        yield INVALID_SPAN
-        return
-    current = get_current_span()
-    if carrier is None and current.get_span_context().is_valid and not current.is_recording():
-        # Sampling has left the trace out, and what is below it too.
-        yield current
-        return
-    above = None if carrier is None else extract(carrier, Context())
-    # Not start_as_current_span, whose layers cost as much again.
-    opened = _tracer.start_span(name, above, kind, _named(attributes))
-    token = attach(set_span_in_context(opened, above))
-    try:
-        yield opened
-    except Exception as error:
-        mark_failed(error)
-        raise
-    finally:
-        detach(token)
-        opened.end()
+        return _NO_SPAN
+    if carrier is None:
+        current = get_current_span()
+        if current.get_span_context().is_valid and not current.is_recording():
+            # Sampling has left the trace out, and what is below it too.
+            return nullcontext(current)
+    return _OpenSpan(name, kind, carrier, attributes)
+
+
+class _OpenSpan:
+    """A span that is open inside. Neither a generator nor start_as_current_span, which cost as much again."""
+
+    __slots__ = ("_above", "_attributes", "_kind", "_name", "_opened", "_token")
+
+    def __init__(
+        self, name: str, kind: SpanKind, carrier: Mapping[str, str] | None, attributes: Mapping[str, str | int]
+    ) -> None:
+        self._name, self._kind, self._attributes = name, kind, attributes
+        self._above = None if carrier is None else extract(carrier, _NOTHING_ABOVE) if carrier else _NOTHING_ABOVE
+
+    def __enter__(self) -> Span:
+        self._opened = self._left_out() or _tracer.start_span(
+            self._name, self._above, self._kind, _named(self._attributes)
+        )
+        self._token = attach(set_span_in_context(self._opened, self._above))
+        return self._opened
+
+    def _left_out(self) -> Span | None:
+        """The span of a trace that begins here and that the ratio leaves out; asking the SDK costs four times that."""
+        if _keeps_below is None:
+            return None
+        if self._above is not _NOTHING_ABOVE and get_current_span(self._above).get_span_context().is_valid:
+            return None
+        trace_id = random.getrandbits(128)
+        if trace_id & _LOW_BITS < _keeps_below:
+            return None
+        return NonRecordingSpan(SpanContext(trace_id, random.getrandbits(64) or 1, is_remote=False))
+
+    def __exit__(self, _type: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, Exception):
+            mark_failed(error)
+        detach(self._token)
+        self._opened.end()
 
 
 def annotate(**attributes: str | int) -> None:

@@ -4,16 +4,22 @@ import logging
 import re
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import OperationalError
 
 from app import tracing
+from app.db import Database
+from app.errors import ConfigurationError
 from app.metrics import JobMetrics, serve
-from app.records import Job, UserRecord
+from app.records import Job, Status, Trigger, UserRecord
+from app.services.requests import request_run
+from app.worker.pool_metrics import watch_pool
 from tests.conftest import LocalWorker, Mirror
 from tests.fake_source import Answer, DummyJsonLike, FakeSource
 from tests.otlp import Collector
@@ -57,6 +63,7 @@ def test_requests_are_counted_by_method_route_and_status(open_client: Client, mi
     }
     assert seen.value("http_requests_in_flight") == 0
     assert seen.value("synergyway_database_pool_size") >= 1
+    assert seen.by("synergyway_database_pool_failures_total") == {(): 0}
     assert seen.by("synergyway_build_info", "role") == {("api",): 1}
     assert seen.value("process_resident_memory_bytes") > 0
 
@@ -207,6 +214,42 @@ def test_rows_and_runs_are_counted_as_the_database_has_them(
     assert ended == {"succeeded": 2, "failed": 1}
 
 
+def test_runs_that_end_before_they_start_are_counted_too(worker: LocalWorker) -> None:
+    def ended(job: Job, status: Status) -> float | None:
+        return worker.metrics.registry.get_sample_value("synergyway_runs_total", {"task": job, "status": status})
+
+    request_run(worker.context, Job.SYNC_USERS, Trigger.API, None)
+    request_run(worker.context, Job.SYNC_USERS, Trigger.API, None)
+    with pytest.raises(ConfigurationError):
+        worker.call(Job.ENRICH_MISSING_CARDS, batch_size=0)
+
+    assert ended(Job.SYNC_USERS, Status.SKIPPED) == 1
+    assert ended(Job.ENRICH_MISSING_CARDS, Status.FAILED) == 1
+
+
+def test_a_pool_tells_what_it_has_lent_and_what_it_could_not_lend(tmp_path: Path, closed_port: int) -> None:
+    registry = CollectorRegistry()
+    database = Database(f"sqlite:///{tmp_path}/a.db")
+    watch_pool(database, registry)
+
+    def pool(part: str, registry: CollectorRegistry = registry) -> float | None:
+        return registry.get_sample_value(f"synergyway_database_pool_{part}")
+
+    with database.transaction(), database.reading():
+        assert pool("in_use") == 2
+    with suppress(RuntimeError), database.reading():
+        raise RuntimeError
+    assert (pool("in_use"), pool("size"), pool("failures_total")) == (0, database.pool_use().size, 0)
+    database.dispose()
+
+    away = CollectorRegistry()
+    database = Database(f"postgresql+psycopg://postgres@127.0.0.1:{closed_port}/postgres", pool_size=3)
+    watch_pool(database, away)
+    with pytest.raises(OperationalError), database.transaction():
+        pass
+    assert (pool("in_use", away), pool("size", away), pool("failures_total", away)) == (0, 3, 1)
+
+
 def test_metrics_of_two_processes_do_not_meet() -> None:
     first, second = JobMetrics(), JobMetrics()
     first.runs.labels("sync_users", "failed").inc()
@@ -223,6 +266,8 @@ def test_every_metric_is_described_in_the_readme(open_client: Client, port: int)
         for name in scrape(port).names()
         if not name.startswith("process_")
     }
-    names |= {family.name for family in JobMetrics().registry.collect()}
+    registry = JobMetrics().registry
+    watch_pool(Database("sqlite://"), registry)
+    names |= {family.name for family in registry.collect()}
 
     assert {name for name in names if name not in readme} == set()

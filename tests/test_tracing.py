@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
 from app import tracing
 from app.errors import ProviderError
@@ -296,3 +297,61 @@ def test_only_what_can_be_looked_up_is_noted_in_the_runs(
 
     assert worker.rows("SELECT trace_id FROM runs") == [{"trace_id": None}]
     assert sent(collector) == []
+
+
+@pytest.mark.parametrize("sampler", ["traceidratio", "parentbased_traceidratio"])
+@pytest.mark.parametrize("carrier", [{}, {"baggage": "a=b"}, {"traceparent": "00-nonsense"}, None])
+def test_a_ratio_keeps_its_share_of_the_traces_that_begin_here(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, sampler: str, carrier: dict[str, str] | None
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.1")
+    tracing.set_up_tracing("api")
+    seen = set()
+
+    for _ in range(1_000):
+        with tracing.span("above", carrier=carrier), tracing.span("below"):
+            ids = tracing.current_ids()
+            assert ids
+            seen.add(ids[0])
+
+    spans = sent(collector)
+    kept = {span.trace_id for span in spans}
+    assert len(seen) == 1_000
+    # Seven standard deviations to either side.
+    assert 34 < len(kept) < 167
+    # As every other service decides that goes by the same ratio: by the low half of the id.
+    assert all(int(trace_id[16:], 16) < 2**64 * 0.1 for trace_id in kept)
+    assert not [trace_id for trace_id in seen - kept if int(trace_id[16:], 16) < 2**64 * 0.1]
+    assert sorted(span.name for span in spans) == ["above"] * len(kept) + ["below"] * len(kept)
+
+
+@pytest.mark.parametrize(("ratio", "flags", "kept"), [("0", "01", 1), ("1", "00", 0)])
+def test_whoever_sends_a_request_has_decided_whether_its_trace_is_kept(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, ratio: str, flags: str, kept: int
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", ratio)
+    tracing.set_up_tracing("api")
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+
+    with tracing.span("here", carrier={"traceparent": f"00-{trace_id}-b7ad6b7169203331-{flags}"}):
+        ids = tracing.current_ids()
+
+    assert ids
+    assert ids[0] == trace_id
+    assert [span.name for span in sent(collector)] == ["here"] * kept
+
+
+def test_requests_are_traced_once_though_fastapi_can_trace_them_too(
+    collector: Collector, open_client: Callable[..., Any], mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    client = open_client()
+
+    client.get(f"/users?q={SECRET}")
+
+    # It would have made one of its own, for spans with the queries in them.
+    assert isinstance(get_tracer_provider(), ProxyTracerProvider)
+    assert [span.name for span in sent(collector) if span.kind == "SERVER"] == ["GET /users"]
+    assert not [body for body in collector.bodies if SECRET.encode() in body]

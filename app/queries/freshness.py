@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, literal_column, select
 
 from app.models import Run
 from app.queries import enrichment
+from app.queries.json_rendering import constant
 from app.records import Job, Status
 
 
@@ -22,10 +23,16 @@ class Backlog:
     oldest: datetime | None
 
 
+def last_run(task: ColumnElement[str], status: Status) -> ScalarSelect[int]:
+    """The id of the task's run that ended so last."""
+    runs = select(Run.id).where(Run.task == task, Run.status == constant(status))
+    return runs.order_by(Run.finished_at.desc()).limit(literal_column("1")).scalar_subquery()
+
+
 def last_successes(connection: Connection) -> dict[Job, datetime | None]:
     """When each job last succeeded."""
     newest = (
-        select(func.max(Run.finished_at)).where(Run.task == job, Run.status == Status.SUCCEEDED).scalar_subquery()
+        select(Run.finished_at).where(Run.id == last_run(constant(job), Status.SUCCEEDED)).scalar_subquery()
         for job in Job
     )
     return dict(zip(Job, connection.execute(select(*newest)).one(), strict=True))

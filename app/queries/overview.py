@@ -8,7 +8,6 @@ from sqlalchemy import (
     Executable,
     FromClause,
     Integer,
-    ScalarSelect,
     case,
     func,
     literal_column,
@@ -23,6 +22,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from app.models import Run, User
 from app.queries import clock
 from app.queries.enrichment import ADDRESSES, CARDS, count_up_to, oldest_never_asked
+from app.queries.freshness import last_run
 from app.queries.json_rendering import as_text, constant, json_bool, json_object, json_time
 from app.queries.query import Query
 from app.queries.run_history import is_open, is_stale, progress
@@ -83,17 +83,12 @@ def _overview(most: int) -> Executable:
     )
     return (
         select(job.c.number, as_text(body))
-        .outerjoin(success, success.id == _last(job, Status.SUCCEEDED))
-        .outerjoin(failure, failure.id == _last(job, Status.FAILED))
+        .outerjoin(success, success.id == last_run(job.c.task, Status.SUCCEEDED))
+        .outerjoin(failure, failure.id == last_run(job.c.task, Status.FAILED))
         .outerjoin(opened, (opened.task == job.c.task) & is_open(opened.status))
         .outerjoin(done, done.c.run_id == opened.id)
         .order_by(job.c.number)
     )
-
-
-def _last(job: FromClause, status: Status) -> ScalarSelect[int]:
-    runs = select(Run.id).where(Run.task == job.c.task, Run.status == constant(status))
-    return runs.order_by(Run.finished_at.desc()).limit(literal_column("1")).scalar_subquery()
 
 
 def _of_noun(job: FromClause, answers: dict[Job, Any]) -> ColumnElement[Any]:

@@ -31,7 +31,7 @@ def request_run(
     with context.database.transaction() as connection:
         known = queries.find_key(connection, key) if key is not None else None
         if known is None:
-            run_id, messages = runs.open_run(connection, job, trigger, batch_size, **identity)
+            run_id, messages = runs.open_run(connection, context, job, trigger, batch_size, **identity)
             # Another request with this key may have come in between.
             known = queries.find_key(connection, key) if key is not None and run_id is None else None
     if known is not None:

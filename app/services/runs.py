@@ -37,7 +37,7 @@ def start_tick(context: Context, job: Job, scheduled_for: datetime) -> int | Non
     with context.database.transaction() as connection:
         if queries.find_tick(connection, job, scheduled_for) is not None:
             return None
-        run_id, messages = open_run(connection, job, Trigger.BEAT, batch_size, scheduled_for=scheduled_for)
+        run_id, messages = open_run(connection, context, job, Trigger.BEAT, batch_size, scheduled_for=scheduled_for)
     if messages:
         logger.info("run %d of %s starts for the tick of %s", run_id, job, scheduled_for.isoformat())
     publish_all(context, messages)
@@ -58,10 +58,11 @@ def receive(context: Context, job: Job, message_id: str, batch_size: int | None)
         if run_id is not None:
             return chunk_queries.first_of(connection, run_id)
         if problem is None:
-            _, messages = open_run(connection, job, Trigger.CLI, batch_size, message_id=message_id)
+            _, messages = open_run(connection, context, job, Trigger.CLI, batch_size, message_id=message_id)
             return messages[0].chunk_id if messages else None
         failure = Failure.of(ConfigurationError(problem))
         queries.insert_ended(connection, job, Trigger.CLI, Status.FAILED, failure, message_id=message_id)
+    context.metrics.runs.labels(job, Status.FAILED).inc()
     raise ConfigurationError(problem)
 
 
@@ -134,7 +135,7 @@ def _put_off(context: Context, messages: list[ChunkMessage]) -> None:
 
 
 def open_run(
-    connection: Connection, job: Job, trigger: Trigger, batch_size: int | None, **identity: object
+    connection: Connection, context: Context, job: Job, trigger: Trigger, batch_size: int | None, **identity: object
 ) -> tuple[int | None, list[ChunkMessage]]:
     """A queued run and the message for its first chunk; a skipped one, without a message, while another is open.
 
@@ -150,7 +151,10 @@ def open_run(
             failure = Failure("Skipped", f"run {blocker} of {job} is open")
             logger.info("a run of %s is skipped: %s", job, failure.message)
             more = {"batch_size": batch_size, "blocked_by": blocker, **identity}
-            return queries.insert_ended(connection, job, trigger, Status.SKIPPED, failure, **more), []
+            run_id = queries.insert_ended(connection, job, trigger, Status.SKIPPED, failure, **more)
+            if run_id is not None:
+                context.metrics.runs.labels(job, Status.SKIPPED).inc()
+            return run_id, []
     return None, []
 
 
@@ -169,7 +173,7 @@ def _follow_up(connection: Connection, context: Context, finished: FinishedRun) 
     messages: list[ChunkMessage] = []
     for job, rows in wanted.items():
         batch_size = min(max(rows, context.settings.enrich_batch_size), MOST_ROWS)
-        messages += open_run(connection, job, Trigger.FOLLOWUP, batch_size)[1]
+        messages += open_run(connection, context, job, Trigger.FOLLOWUP, batch_size)[1]
     return messages
 
 

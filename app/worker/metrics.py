@@ -28,7 +28,6 @@ from celery.signals import (
     task_revoked,
     task_success,
     task_unknown,
-    worker_process_init,
     worker_shutdown,
 )
 from celery.worker import state
@@ -39,6 +38,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from app.metrics import TASK_SECONDS, MetricsServer, serve
 from app.records import Counts, Job, Status
 from app.services.context import open_context
+from app.worker.pool_metrics import watch_pool
 
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 # What a message names that is no task of ours is one series, whatever it names.
@@ -117,8 +117,7 @@ def measure_worker(worker: Any) -> None:
     worker.app.Task.Request = MeasuredRequest
 
 
-@worker_process_init.connect(weak=False)
-def measure_child(**_: Any) -> None:
+def measure_child() -> None:
     """In a child: all its metrics are new, so that no lock is taken over that another thread held during the fork."""
     # A pool without processes of its own sends this signal too.
     if _here.server is not None and _slot() != _PARENT:
@@ -192,7 +191,7 @@ def _show_zeros(app: Any) -> None:
                 metric.labels(name)
     tasks.rejected.labels(_UNKNOWN)
     for job in Job:
-        for status in (Status.SUCCEEDED, Status.FAILED):
+        for status in (Status.SUCCEEDED, Status.FAILED, Status.SKIPPED):
             jobs.runs.labels(job, status)
         for result in fields(Counts):
             jobs.rows.labels(job, result.name)
@@ -208,6 +207,7 @@ def _open_slot(app: Any) -> None:
     values.ValueClass = values.MultiProcessValue(_slot)
     _here.tasks = TaskMetrics()
     app.context = open_context(app.context.settings, app.context.publish)
+    watch_pool(app.context.database, CollectorRegistry())
 
 
 def _empty_folder(port: int) -> Path:

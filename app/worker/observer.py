@@ -10,9 +10,11 @@ from celery.signals import beat_init
 from prometheus_client import Counter, Gauge
 
 from app.metrics import serve
+from app.records import Job, Status
 from app.services import freshness
 from app.tracing import set_up_tracing, trace_database
 from app.worker.bootsteps import DEAD_QUEUE
+from app.worker.pool_metrics import watch_pool
 from app.worker.queues import Queues
 
 _INTERVAL_SECONDS = 10
@@ -107,6 +109,10 @@ def observe(sender: Any, **_: Any) -> None:
     if set_up_tracing("beat"):
         trace_database(app.context.database.engine)
     observer = Observer(app, lambda: sender.scheduler.last_look)
-    registry = app.context.metrics.registry
-    if serve(registry, role="beat", host=settings.metrics_host, port=settings.metrics_port) is not None:
+    metrics = app.context.metrics
+    # A counter that begins with its first event hides that event from increase().
+    for job in Job:
+        metrics.runs.labels(job, Status.SKIPPED)
+    watch_pool(app.context.database, metrics.registry)
+    if serve(metrics.registry, role="beat", host=settings.metrics_host, port=settings.metrics_port) is not None:
         observer.start()

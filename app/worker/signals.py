@@ -8,12 +8,13 @@ from typing import Any
 import celery.apps.worker
 from billiard.util import get_logger
 from celery import current_app
-from celery.signals import celeryd_init, setup_logging, task_postrun, task_prerun
+from celery.signals import celeryd_init, setup_logging, task_postrun, task_prerun, worker_process_init
 
 from app.logging_config import add_log_ids, configure_logging
-from app.worker import observer, tracing  # noqa: F401  # they connect themselves
+from app.worker import observer  # noqa: F401  # it connects itself
 from app.worker.bootsteps import DeadLetters, Heartbeat, Reaper
-from app.worker.metrics import measure_worker
+from app.worker.metrics import measure_child, measure_worker
+from app.worker.tracing import trace_child
 
 _role = "beat"
 
@@ -29,6 +30,13 @@ def add_parts(instance: Any, **_: Any) -> None:
     measure_worker(instance)
     # Celery has no setting for the form of what it says when it is told to stop.
     celery.apps.worker.safe_say = _say
+
+
+@worker_process_init.connect(weak=False)
+def set_up_child(**_: Any) -> None:
+    """Measuring comes first: it gives the child the database whose statements are traced."""
+    measure_child()
+    trace_child()
 
 
 @setup_logging.connect(weak=False)

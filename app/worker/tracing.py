@@ -13,7 +13,6 @@ from celery.signals import (
     task_postrun,
     task_prerun,
     task_retry,
-    worker_process_init,
     worker_process_shutdown,
 )
 from opentelemetry.trace import SpanKind
@@ -25,8 +24,8 @@ from app.utils.masking import redact
 _open = ExitStack()
 
 
-@worker_process_init.connect(weak=False)
-def trace_child(**_: Any) -> None:
+def trace_child() -> None:
+    """In a child, once it has the database that it works with."""
     if tracing.set_up_tracing("worker"):
         tracing.trace_database(current_app.context.database.engine)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.deployment import Deployment, eventually
@@ -205,6 +206,36 @@ def test_beat_tells_freshness_backlogs_and_queues(deployment: Deployment, source
     if deployment.broker == "rabbitmq":
         assert seen.by("celery_active_consumer_count", "queue_name") == {("synergyway",): 1, ("synergyway.dead",): 0}
     assert seen.value("celery_task_sent_total") == 3
+    assert seen.by("synergyway_runs_total", "status") == {("skipped",): 0}
+    # Two connections a process, of beat and of a worker with two children.
+    assert (
+        seen.value("synergyway_database_pool_size"),
+        scrape(worker_port).value("synergyway_database_pool_size"),
+    ) == (2, 6)
+
+
+@on_rabbitmq
+def test_connections_of_a_killed_child_are_not_in_use(
+    deployment: Deployment, source: FakeSource, sample: Sample, port: int
+) -> None:
+    source.respond = sample(1)
+    worker = deployment.worker(METRICS_PORT=str(port))
+    _, *pool = worker.children()
+
+    with psycopg.connect(deployment.pg.url.replace("+psycopg", "")) as blocking:
+        # So that a child waits with a connection in its hands.
+        blocking.execute("LOCK TABLE run_chunks, runs")
+        deployment.send(SYNC, 1, chunk_id=0)
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        eventually(lambda: deployment.pg.value(waits) and scrape(port).value("celery_worker_tasks_active") == 1)
+        # The reaper, in the parent, may wait as well.
+        eventually(lambda: scrape(port).value("synergyway_database_pool_in_use") == deployment.pg.value(waits))
+        for child in pool:
+            os.kill(child, signal.SIGKILL)
+        eventually(lambda: not set(pool) & set(worker.children()))
+
+    eventually(lambda: scrape(port).value("celery_task_succeeded_total", name=SYNC) == 1)
+    eventually(lambda: scrape(port).value("synergyway_database_pool_in_use") == 0)
 
 
 @on_rabbitmq

@@ -51,7 +51,8 @@ def test_a_tick_is_one_trace_down_to_the_last_request_and_statement(
     traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "500"} | {
         f"{noun}_API_URL": f"http://user:{PASSWORD}@{host}/users" for noun in ("USERS", "ADDRESS", "CREDIT_CARD")
     }
-    worker = deployment.worker(USERS_PAGE_SIZE="10", CHUNK_ROWS="20", **traced)
+    metrics_port = str(free_ports(1)[0])
+    worker = deployment.worker(USERS_PAGE_SIZE="10", CHUNK_ROWS="20", METRICS_PORT=metrics_port, **traced)
     beat = deployment.start("beat", **traced)
     asked = "SELECT count(*) FROM users WHERE has_address AND (has_card OR card_checks > 0)"
     eventually(lambda: deployment.pg.value(asked) == USERS and nothing_is_open(deployment), 90)

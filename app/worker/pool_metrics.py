@@ -1,0 +1,23 @@
+"""What worker and beat tell of their connections to the database, by the names that the api uses."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from sqlalchemy import event
+
+from app.db import POOL_DOCUMENTATION, Database
+
+
+def watch_pool(database: Database, registry: CollectorRegistry) -> None:
+    """Shows the database's pool in the registry. In a worker's child the numbers are added to those of its siblings."""
+
+    def gauge(part: str) -> Gauge:
+        name = f"synergyway_database_pool_{part}"
+        return Gauge(name, POOL_DOCUMENTATION[part], registry=registry, multiprocess_mode="sum")
+
+    in_use, size = gauge("in_use"), gauge("size")
+    failures = Counter("synergyway_database_pool_failures", POOL_DOCUMENTATION["failures"], registry=registry)
+    # What a killed child had lent out is what its successor in the slot would go on counting from.
+    in_use.set(0)
+    size.set(database.pool_use().size)
+    event.listen(database.engine, "checkout", lambda *_: in_use.inc())
+    event.listen(database.engine, "checkin", lambda *_: in_use.dec())
+    database.on_failure = failures.inc
