@@ -26,6 +26,8 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _CELERY = ("celery", "--quiet", "-A", "app.celery_app.celery")
 _WORKER = (*_CELERY, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
 _BEAT = (*_CELERY, "beat")
+# As in the image, but for systems that let a process have a thousand files and connections.
+_LIMITS = ("--http", "app.api.limits:LimitedHttpProtocol", "--limit-concurrency", "250")
 _MEASURED = {"api": 0, "worker": 1, "beat": 2}
 
 
@@ -81,7 +83,7 @@ class _Roles:
             subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=_PROJECT, check=True)
             self._start("worker", *_WORKER)
             self._start("beat", *_BEAT)
-            self._start("api", "uvicorn", "--port", str(port), "app.main:app")
+            self._start("api", "uvicorn", *_LIMITS, "--no-server-header", "--port", str(port), "app.main:app")
             if self._wait_for_api(f"http://127.0.0.1:{port}/readyz"):
                 print(f"\n  SynergyWay is at http://localhost:{port}/users/ui\n  Ctrl-C stops it.\n", flush=True)
             while not self._stopped.wait(_LOOK_SECONDS):

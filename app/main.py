@@ -52,6 +52,8 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         version=__version__,
         summary="A mirror of a public API's users, enriched with addresses and credit cards.",
         lifespan=lifespan,
+        docs_url=None,  # see app.api.documentation
+        redoc_url=None,
     )
     app.state.settings = settings
     app.state.database = database
