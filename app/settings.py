@@ -150,9 +150,11 @@ class Settings(BaseSettings):
     task_soft_time_limit_seconds: int = Field(270, ge=1)
     task_time_limit_seconds: int = Field(300, ge=2, le=1_500)
     runs_keep_days: int = Field(30, ge=1)
-    heartbeat_file: str = Field("/tmp/synergyway-heartbeat", min_length=1)  # noqa: S108  # a worker's /tmp is its own
+    # A worker's /tmp is its own.
+    heartbeat_file: str = Field("/tmp/synergyway-heartbeat", min_length=1)  # noqa: S108  # nosec B108
 
-    metrics_host: str = Field("0.0.0.0", min_length=1)  # noqa: S104  # whatever scrapes it comes from outside
+    # Whatever scrapes it comes from outside.
+    metrics_host: str = Field("0.0.0.0", min_length=1)  # noqa: S104  # nosec B104
     metrics_port: int = Field(9100, ge=0, le=65_535)
 
     @property
@@ -201,7 +203,7 @@ _HIDDEN = frozenset(
 _EXAMPLES = {
     "app_env": "local",
     "log_level": "INFO",
-    "api_token": "<what `openssl rand -hex 32` prints>",
+    "api_token": "<what `openssl rand -hex 32` prints>",  # nosec B105
     "database_url": "postgresql+psycopg://user:password@host:5432/name",
     "celery_broker_url": "amqp://user:password@host:5672//",
     "celery_result_backend": "rpc://",

@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const TOKEN = "synergyway-token";
+  const TOKEN = "synergyway-token"; // pragma: allowlist secret
   const WIDE = matchMedia("(min-width: 64rem)");
   const USER = /^\/users\/ui\/\d+$/;
   const byId = (id) => document.getElementById(id);
