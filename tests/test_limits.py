@@ -1,11 +1,7 @@
 """What one connection may send and how long it may take, over real sockets to a real process."""
 
 import json
-import os
-import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,27 +13,12 @@ from typing import Any
 import pytest
 
 from app.api.limits import LONGEST_HEAD_BYTES, LONGEST_TARGET_BYTES, MOST_HEADERS, REQUEST_SECONDS, TAKE_SECONDS
-from tests.conftest import PROJECT
+from tests.api_process import Api, running_api
 
 TOKEN = "a-token-for-the-tests-alone"
-START_SECONDS = 30
 MOST_CONNECTIONS = 20
 START = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 POST = f"POST /runs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
-
-
-@dataclass(frozen=True)
-class Api:
-    process: subprocess.Popen[bytes]
-    port: int
-    output: Path
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=REQUEST_SECONDS + 20)
-
-    def resident_bytes(self) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024
 
 
 @dataclass(frozen=True)
@@ -53,38 +34,15 @@ class Answer:
 
 @pytest.fixture(scope="module")
 def api(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """The api as the image starts it, but for the number of connections."""
-    output = tmp_path_factory.mktemp("api") / "output"
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    image = dict(re.findall(r"(UVICORN_\w+)=(\S+)", (PROJECT / "Dockerfile").read_text()))
-    environment = (
-        os.environ
-        | image
-        | {
-            "UVICORN_LIMIT_CONCURRENCY": str(MOST_CONNECTIONS),
-            "UVICORN_TIMEOUT_KEEP_ALIVE": "60",
-            "DATABASE_URL": f"sqlite+pysqlite:///{migrated_file}",
-            "CELERY_BROKER_URL": "redis://127.0.0.1:1/0",
-            "API_TOKEN": TOKEN,
-            "METRICS_PORT": "0",
-            "APP_ENV": "production",
-        }
-    )
-    command = [sys.executable, "-m", "uvicorn", "--port", str(port), "--no-server-header", "app.main:app"]
-    with output.open("wb") as file:
-        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=file, stderr=file)
-    found = Api(process, port, output)
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            found.connect().close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield found
-    process.kill()
-    process.wait()
+    """With few connections, which stay open while a test looks at them."""
+    variables = {
+        "UVICORN_LIMIT_CONCURRENCY": str(MOST_CONNECTIONS),
+        "UVICORN_TIMEOUT_KEEP_ALIVE": "60",
+        "CELERY_BROKER_URL": "redis://127.0.0.1:1/0",
+        "API_TOKEN": TOKEN,
+    }
+    with running_api(tmp_path_factory.mktemp("api"), f"sqlite+pysqlite:///{migrated_file}", **variables) as api:
+        yield api
 
 
 def receive(connection: socket.socket) -> Answer:
