@@ -24,6 +24,8 @@ RUN rm -rf "$(python -c 'import os, pip; print(os.path.dirname(pip.__file__))')"
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin synergyway
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# For every uvicorn in the image, whatever its command: limits on what a connection may send, and on their number.
+ENV UVICORN_HTTP=app.api.limits:LimitedHttpProtocol UVICORN_LIMIT_CONCURRENCY=1000
 WORKDIR /srv/synergyway
 # Alembic reads its configuration from pyproject.toml.
 COPY pyproject.toml ./

@@ -10,7 +10,7 @@ ARGS ?=
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cov soak pictures check chart-check chart-docs format bench bench-scale bench-growth lock hooks observe kind-up kind-down clean
+.PHONY: help run test cov soak pictures check audit chart-check chart-docs format bench bench-scale bench-growth lock hooks observe kind-up kind-down clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,12 +31,16 @@ pictures: $(VENV)/dev  ## Take the README's pictures anew (Chromium; pngquant ma
 	@PICTURES=docs/images REQUIRE_BROWSER=1 $(BIN)/python -m pytest -q tests/e2e/test_pictures.py
 	@pngquant --quality 80-95 --speed 1 --force --ext .png docs/images/*.png
 
-check: $(VENV)/dev chart-check  ## Check format, lint, types, the floors of the house, the chart and the Dockerfile
+check: $(VENV)/dev chart-check  ## Check format, lint, types, the floors of the house, security, the chart and the Dockerfile
 	@$(BIN)/black --quiet --check --diff .
 	@$(BIN)/isort --quiet --check-only --diff .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@.ci/check_security.sh $(LINT)/bin
+
+audit: $(LINT)/done  ## Ask for known vulnerabilities of the pinned packages
+	@.ci/audit.sh $(LINT)/bin
 
 chart-check: $(LINT)/done $(HELM)/helm  ## Check the chart and the Dockerfile alone
 	@.ci/check_chart.sh $(HELM)/helm $(LINT)/bin
@@ -78,7 +82,7 @@ lock: $(VENV)/dev  ## Pin the dependencies anew
 	@$(BIN)/$(LOCK) pyproject.toml --extra dev --extra bench --output-file requirements-bench.lock
 	@$(BIN)/$(LOCK) --group lint --output-file requirements-lint.lock
 
-hooks: $(VENV)/dev  ## Run the checks before each commit
+hooks: $(VENV)/dev $(LINT)/done  ## Run the checks before each commit
 	@$(BIN)/pre-commit install
 
 clean:  ## Remove the environment and what runs and tests have left
@@ -106,7 +110,7 @@ $(VENV)/bench: requirements-bench.lock | $(BIN)/python
 
 # Tools of their own, whose pins would hold back those of the service.
 $(LINT)/done: requirements-lint.lock | $(BIN)/python
-	@echo "Installing what checks the chart ..."
+	@echo "Installing what checks the chart and the security ..."
 	@$(BIN)/python -m venv --clear $(LINT)
 	@$(LINT)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements-lint.lock
 	@touch $@

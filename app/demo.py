@@ -26,6 +26,8 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _CELERY = ("celery", "--quiet", "-A", "app.celery_app.celery")
 _WORKER = (*_CELERY, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
 _BEAT = (*_CELERY, "beat")
+# As in the image, but for systems that let a process have a thousand files and connections.
+_LIMITS = ("--http", "app.api.limits:LimitedHttpProtocol", "--limit-concurrency", "250")
 _MEASURED = {"api": 0, "worker": 1, "beat": 2}
 
 
@@ -78,10 +80,10 @@ class _Roles:
         server = ("uvicorn", "--no-access-log", "--log-level", "warning", "--port")
         try:
             self._start("provider", *server, str(sample_port), "app.sample_provider:app")
-            subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=_PROJECT, check=True)
+            subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=_PROJECT, check=True)  # nosec B603
             self._start("worker", *_WORKER)
             self._start("beat", *_BEAT)
-            self._start("api", "uvicorn", "--port", str(port), "app.main:app")
+            self._start("api", "uvicorn", *_LIMITS, "--no-server-header", "--port", str(port), "app.main:app")
             if self._wait_for_api(f"http://127.0.0.1:{port}/readyz"):
                 print(f"\n  SynergyWay is at http://localhost:{port}/users/ui\n  Ctrl-C stops it.\n", flush=True)
             while not self._stopped.wait(_LOOK_SECONDS):
@@ -101,7 +103,7 @@ class _Roles:
         own = {"HEARTBEAT_FILE": str(_FOLDER / f"{role}.heartbeat"), "METRICS_PORT": str(port)}
         environment = os.environ | own
         # A session of its own, so that Ctrl-C reaches this process alone, which then stops them in order.
-        self._processes[role] = subprocess.Popen(
+        self._processes[role] = subprocess.Popen(  # nosec B603
             [sys.executable, "-m", *command],
             cwd=_PROJECT,
             env=environment,
@@ -117,7 +119,7 @@ class _Roles:
             if self._ended() or self._stopped.wait(_LOOK_SECONDS):
                 return False
             try:
-                urllib.request.urlopen(url, timeout=2).close()  # noqa: S310  # our own address
+                urllib.request.urlopen(url, timeout=2).close()  # noqa: S310  # nosec B310  # our own address
                 return True
             except (urllib.error.URLError, OSError):
                 continue

@@ -54,6 +54,8 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         lifespan=lifespan,
         # What it would tell of requests itself holds their queries, and would be a second span and metric for each.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        docs_url=None,  # see app.api.documentation
+        redoc_url=None,
     )
     app.state.settings = settings
     app.state.database = database

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NoReturn
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -19,6 +19,11 @@ SourceName = Literal["auto", "dummyjson", "jsonplaceholder", "random_data_api"]
 BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "filesystem")
 BACKEND_SCHEMES = ("rpc", "redis", "rediss", "disabled", "cache+memory")
 SHORTEST_TOKEN = 16
+# Kombu takes any, and fails at those that it does not know when it connects.
+_BROKER_OPTION = re.compile(
+    r"(connect_timeout|heartbeat)=\d{1,5}|login_method=\w+|"
+    r"ssl_cert_reqs=(CERT_REQUIRED|CERT_OPTIONAL|CERT_NONE|required|optional|none)|ssl_(?!cert_reqs=)\w+=.+"
+)
 _DRIVERS = {
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
@@ -63,14 +68,26 @@ def _database_url(value: object) -> SecretStr:
     if url.drivername not in _DRIVERS:
         raise ValueError(f"names the driver {url.drivername!r}; known are {', '.join(_DRIVERS)}")
     url = url.set(drivername=_DRIVERS[url.drivername])
+    try:
+        url.get_dialect()().create_connect_args(url)
+    except (ArgumentError, ValueError):
+        raise ValueError("has a host, a port or an option that its driver does not take") from None
     return SecretStr(url.render_as_string(hide_password=False))
 
 
-def _address(schemes: tuple[str, ...]) -> BeforeValidator:
+def _address(schemes: tuple[str, ...], option: re.Pattern[str] | None = None) -> BeforeValidator:
+    """option: what an option and its value may be, where not any will do."""
+
     def check(value: object) -> SecretStr:
         text = (value.get_secret_value() if isinstance(value, SecretStr) else str(value)).strip()
-        if _split(text).scheme not in schemes or "://" not in text:
-            raise ValueError(f"starts with none of {', '.join(scheme + '://' for scheme in schemes)}")
+        for alternative in text.split(";"):
+            parts = _split(alternative)
+            if parts.scheme not in schemes or "://" not in alternative:
+                raise ValueError(f"starts with none of {', '.join(scheme + '://' for scheme in schemes)}")
+            if option and not all(option.fullmatch("=".join(found)) for found in parse_qsl(parts.query)):
+                raise ValueError(
+                    "has another option than connect_timeout, heartbeat, login_method and ssl_…, or a wrong value"
+                )
         return SecretStr(text)
 
     return BeforeValidator(check)
@@ -117,7 +134,9 @@ class Settings(BaseSettings):
     )
     database_pool_size: int = Field(10, ge=1, le=100)
 
-    celery_broker_url: Annotated[SecretStr, _address(BROKER_SCHEMES)] = SecretStr("amqp://guest:guest@rabbitmq:5672//")
+    celery_broker_url: Annotated[SecretStr, _address(BROKER_SCHEMES, _BROKER_OPTION)] = SecretStr(
+        "amqp://guest:guest@rabbitmq:5672//"
+    )
     # For deployments that have them apart from the address: put into it when it has none.
     celery_broker_username: str | None = Field(None, min_length=1)
     celery_broker_password: SecretStr | None = Field(None, min_length=1)
@@ -150,9 +169,11 @@ class Settings(BaseSettings):
     task_soft_time_limit_seconds: int = Field(270, ge=1)
     task_time_limit_seconds: int = Field(300, ge=2, le=1_500)
     runs_keep_days: int = Field(30, ge=1)
-    heartbeat_file: str = Field("/tmp/synergyway-heartbeat", min_length=1)  # noqa: S108  # a worker's /tmp is its own
+    # A worker's /tmp is its own.
+    heartbeat_file: str = Field("/tmp/synergyway-heartbeat", min_length=1)  # noqa: S108  # nosec B108
 
-    metrics_host: str = Field("0.0.0.0", min_length=1)  # noqa: S104  # whatever scrapes it comes from outside
+    # Whatever scrapes it comes from outside.
+    metrics_host: str = Field("0.0.0.0", min_length=1)  # noqa: S104  # nosec B104
     metrics_port: int = Field(9100, ge=0, le=65_535)
 
     @property
@@ -201,7 +222,7 @@ _HIDDEN = frozenset(
 _EXAMPLES = {
     "app_env": "local",
     "log_level": "INFO",
-    "api_token": "<what `openssl rand -hex 32` prints>",
+    "api_token": "<what `openssl rand -hex 32` prints>",  # nosec B105
     "database_url": "postgresql+psycopg://user:password@host:5432/name",
     "celery_broker_url": "amqp://user:password@host:5672//",
     "celery_result_backend": "rpc://",

@@ -46,6 +46,7 @@ _NAMES = {
     "integration": "tests on real PostgreSQL, RabbitMQ and Redis",
     "helm": "tests of the chart",
     "prometheus": "tests of alerts and dashboards",
+    "lint": "tests of the checks",
 }
 _left_out: list[str] = []
 
@@ -56,6 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     needs = {
         "integration": ("no Docker engine answers", _engine_answers),
         "helm": ("neither Helm nor npm, which would bring it, is installed", _helm_is_here),
+        "lint": ("the tools of `make check` are not installed", _lint_is_here),
         "prometheus": ("Prometheus is not installed (Debian's package prometheus)", _prometheus_is_here),
     }
     for mark, (lack, is_here) in needs.items():
@@ -83,6 +85,10 @@ def _engine_answers() -> bool:
 
 def _helm_is_here() -> bool:
     return (PROJECT / ".venv/helm/helm").exists() or shutil.which("helm") is not None
+
+
+def _lint_is_here() -> bool:
+    return (PROJECT / ".venv/lint/done").exists()
 
 
 def _prometheus_is_here() -> bool:

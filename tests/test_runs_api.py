@@ -9,13 +9,14 @@ from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
-from pydantic import TypeAdapter
+from pydantic import SecretStr, TypeAdapter
 
 from app.errors import BrokerUnavailable
 from app.queries import chunks as chunk_queries
 from app.records import ChunkMessage, Job
 from app.schemas import RunOut
 from app.services import runs
+from app.settings import Settings
 from tests.conftest import LocalWorker
 from tests.fake_source import Answer, DummyJsonLike, FakeSource, Query
 
@@ -90,6 +91,44 @@ def test_a_missing_or_wrong_token_is_refused(client: TestClient, worker: LocalWo
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
     assert TOKEN not in response.text
     assert worker.rows("SELECT * FROM runs") == []
+
+
+class _NeverCompared(str):
+    """A secret that ends the request when it is compared by something that stops at the first difference."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("compared in a time that tells how far it was right")
+
+    __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = startswith = __eq__  # type: ignore[assignment]
+
+    def encode(self, *_: object) -> Any:
+        return _NeverComparedBytes(str.encode(self))
+
+
+class _NeverComparedBytes(bytes):
+    __hash__ = None  # type: ignore[assignment]
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = startswith = _NeverCompared.__eq__
+
+
+@pytest.mark.parametrize("path", ["/users", "/runs", "/users/ui"])
+def test_a_token_is_compared_in_constant_time(make_settings: Callable[..., Settings], path: str) -> None:
+    from app.main import create_app  # here, since app.main sets up the logs of the whole process
+
+    settings = make_settings(API_TOKEN=TOKEN, READ_TOKEN_REQUIRED=True)
+    guarded = settings.model_copy(update={"api_token": SecretStr(_NeverCompared(TOKEN))})
+    with pytest.raises(AssertionError):
+        assert guarded.api_token.get_secret_value().encode() == TOKEN.encode()
+
+    with TestClient(create_app(guarded), raise_server_exceptions=False) as client:
+        statuses = [
+            client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code
+            for token in (TOKEN, TOKEN[:-1] + "x", "x" + TOKEN[1:], TOKEN[:-1], TOKEN + "x", "x")
+        ]
+
+    assert statuses == [200, 401, 401, 401, 401, 401]
 
 
 def test_the_token_comes_before_the_body(client: TestClient) -> None:

@@ -119,7 +119,15 @@ def test_what_celery_does_not_understand_in_the_same_way_is_refused(cron: str) -
         ("DATABASE_URL", "mysql://db/name"),
         ("DATABASE_URL", "postgresql+asyncpg://db/name"),
         ("DATABASE_URL", "postgresql://db:port/name"),
+        ("DATABASE_URL", "postgresql:///name?host=a&port=x"),
+        ("DATABASE_URL", "postgresql:///name?host=a,b&port=1,2,3"),
+        ("DATABASE_URL", "sqlite://host/name.db"),
         ("CELERY_BROKER_URL", ""),
+        ("CELERY_BROKER_URL", "redis://redis/0?db=1"),
+        ("CELERY_BROKER_URL", "rediss://redis/0?ssl_cert_reqs=perhaps"),
+        ("CELERY_BROKER_URL", "amqp://rabbitmq//?heartbeat=often"),
+        ("CELERY_BROKER_URL", "amqp://rabbitmq//?=x"),
+        ("CELERY_BROKER_URL", "amqp://rabbitmq//;rabbitmq"),
         ("CELERY_BROKER_URL", "rabbitmq"),
         ("CELERY_BROKER_URL", "amqp:rabbitmq"),
         ("CELERY_BROKER_URL", "http://rabbitmq:15672"),
@@ -287,7 +295,7 @@ def test_the_database_driver_is_filled_in(given: str, used: str) -> None:
     "url",
     [
         *("amqp://guest:guest@rabbitmq:5672//", "amqps://rabbitmq/vhost", "redis://:secret@redis:6379/0"),
-        *("rediss://redis/0", "filesystem://localhost//"),
+        *("rediss://redis/0?ssl_cert_reqs=required", "filesystem://localhost//", "amqp://a//;amqp://b//?heartbeat=5"),
     ],
 )
 def test_rabbitmq_and_redis_are_taken_as_brokers(url: str) -> None:

@@ -273,7 +273,7 @@ def test_the_scripts_of_others_are_those_that_their_note_names() -> None:
     rows = re.findall(r"^\| `([^`]+)` .* `([0-9a-f]{64})` \|$", (folder / "README.md").read_text(), re.MULTILINE)
 
     assert {name: sha256((folder / name).read_bytes()).hexdigest() for name, _ in rows} == dict(rows)
-    assert {file.name for file in folder.glob("*.js")} == {name for name, _ in rows}
+    assert {file.name for file in folder.iterdir() if file.suffix in (".js", ".css")} == {name for name, _ in rows}
 
 
 def test_the_root_leads_to_the_page(client: TestClient) -> None:

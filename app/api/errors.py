@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 
+from app.api.headers import DEFAULT_HEADERS
 from app.errors import BrokerUnavailable, DatabaseUnavailable, KeyReused, RunNotStarted
 from app.schemas import ErrorOut, InvalidOut
 from app.services.retries import DATABASE_DOWN
@@ -81,8 +82,10 @@ async def _answer_key_reused(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_defect(_: Request, _error: Exception) -> JSONResponse:
-    """The error itself goes on to the server, which logs it."""
-    return JSONResponse({"detail": "The service has a defect. It is in the log of the api."}, status_code=500)
+    """The error itself goes on to the server, which logs it. No middleware sees this answer."""
+    response = JSONResponse({"detail": "The service has a defect. It is in the log of the api."}, status_code=500)
+    response.raw_headers.extend(DEFAULT_HEADERS.items())
+    return response
 
 
 def _sentence(error: Exception) -> str:

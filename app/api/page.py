@@ -15,9 +15,7 @@ _HEADERS = {
     # All that the pages need is files of our own. htmx evaluates no text here, and could not.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
     # What is answered depends on who asks for what.
     "Vary": "HX-Request, HX-Target, Authorization",
 }
@@ -47,6 +45,7 @@ def render(
         "now": datetime.now(UTC),
         "is_fragment": part_wanted(request) is not None,
         "starts": request.app.state.settings.api_token is not None,
+        "token_to_read": request.app.state.settings.read_token_required,
         **shown,
     }
     return _templates.TemplateResponse(

@@ -31,6 +31,7 @@ _STARTED: dict[int | str, dict[str, Any]] = {
         "request with this `Idempotency-Key` started, as it is now.",
         "headers": _LOCATION,
     },
+    **described(408, "The body did not arrive in time."),
     **described(413, "The body is too long."),
     503: {
         **described(503, "The database or the broker is out of reach. A run that was noted is `failed` and stays so.")[

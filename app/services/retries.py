@@ -30,6 +30,6 @@ def delay_seconds(attempt: int, error: Exception) -> int:
     source asked for.
     """
     longest = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2 ** min(attempt, 10))
-    backoff = random.uniform(1, longest)  # noqa: S311  # no secret
+    backoff = random.uniform(1, longest)  # noqa: S311  # nosec B311  # no secret
     asked = getattr(error, "retry_after", None) or 0
     return math.ceil(max(backoff, min(asked, _LONGEST_RETRY_AFTER_SECONDS)))

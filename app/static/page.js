@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const TOKEN = "synergyway-token";
+  const TOKEN = "synergyway-token"; // pragma: allowlist secret
   const WIDE = matchMedia("(min-width: 64rem)");
   const USER = /^\/users\/ui\/\d+$/;
   const byId = (id) => document.getElementById(id);
@@ -262,7 +262,32 @@
 
   // What is pressed
 
+  // A link cannot send the token: what it leads to is fetched with it, and shown in the link's place.
+
+  async function showJson(link) {
+    let response;
+    try {
+      response = await fetch(link.href, { headers: { "Authorization": `Bearer ${token()}` } });
+    } catch {
+      note("The service did not answer. Try again.", { bad: true });
+      return;
+    }
+    if (response.status === 401) {
+      keepToken(null);
+      askForToken("That token is not the right one. The right one is the value of API_TOKEN.", () => showJson(link));
+      return;
+    }
+    location.assign(URL.createObjectURL(await response.blob()));
+  }
+
   document.addEventListener("click", (event) => {
+    const json = event.target.closest("[data-json]");
+    if (json) {
+      event.preventDefault();
+      if (token() === null) askForToken(null, () => showJson(json));
+      else showJson(json);
+      return;
+    }
     const pressed = event.target.closest("[data-start], [data-open], [data-close]");
     if (!pressed) return;
     if (pressed.dataset.start) start(pressed.dataset.start);

@@ -212,7 +212,7 @@ def _open_slot(app: Any) -> None:
 
 def _empty_folder(port: int) -> Path:
     """A folder in memory, where a write is cheap, and empty: counters begin anew with the worker."""
-    memory = Path("/dev/shm")  # noqa: S108  # the name says whose it is, and only its owner may write there
+    memory = Path("/dev/shm")  # noqa: S108  # nosec B108  # only the owner may write what is made there
     parent = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
     folder = parent / f"synergyway-metrics-{os.getuid()}-{port}"
     shutil.rmtree(folder, ignore_errors=True)

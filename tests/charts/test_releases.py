@@ -1,8 +1,10 @@
 """Installs, upgrades, rollbacks and uninstalls one after another, by the oldest and the newest Helm."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from tests.charts.cases import EXTERNAL, GIVEN, TOKEN, merged
 from tests.charts.cluster import Cluster, unchangeable
@@ -39,6 +41,28 @@ def test_generated_passwords_are_long_differ_and_open_what_they_are_for(cluster:
     assert all(len(secret) >= 32 and secret.isalnum() for secret in secrets)
     assert database["uri"] == f"postgresql://synergyway:{database['password']}@sw-postgresql:5432/synergyway"
     assert broker["uri"] == f"amqp://synergyway:{broker['password']}@sw-rabbitmq:5672/%2F"
+
+
+def test_what_helm_tells_of_a_release_has_its_passwords_in_secrets_alone(cluster: Cluster) -> None:
+    token = {"apiToken": {"value": TOKEN}}
+    printed = cluster.install(values=token) + cluster.upgrade(values=token)
+    opened = {value for name in cluster.of("Secret") for value in cluster.secret(name).values()}
+    secrets = {secret for secret in opened if len(secret) >= 16}
+    assert len(secrets) >= 6
+
+    told = printed + "".join(
+        cluster.helm(*command, "sw") for command in (("status",), ("get", "notes"), ("get", "hooks"))
+    )
+    manifests = list(yaml.safe_load_all(cluster.helm("get", "manifest", "sw")))
+    told += "".join(str(item) for item in manifests if item["kind"] != "Secret")
+
+    assert "kubectl" in told
+    assert "Deployment" in told
+    for secret in secrets:
+        assert secret not in told
+        assert b64encode(secret.encode()).decode() not in told
+    # What was given as a value is one; what was generated is none.
+    assert [secret for secret in secrets if secret in cluster.helm("get", "values", "--all", "sw")] == [TOKEN]
 
 
 def test_an_uninstall_leaves_the_passwords_which_a_reinstall_finds(cluster: Cluster, binary: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
 
+from app.api.limits import LimitedHttpProtocol
 from app.db import Database
 from app.records import ChunkMessage, Job
 from app.services import runs
@@ -144,7 +145,12 @@ class _Server:
         from app.main import create_app  # here, since it sets up the logs of the whole process
 
         config = uvicorn.Config(
-            create_app(settings, context), port=0, loop="asyncio", log_config=None, access_log=False
+            create_app(settings, context),
+            port=0,
+            loop="asyncio",
+            http=LimitedHttpProtocol,
+            log_config=None,
+            access_log=False,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)

@@ -210,6 +210,37 @@ def test_reading_with_a_token_alone(make_site: Callable[..., Site]) -> None:
     visit.complaints.clear()
 
 
+def test_what_a_page_shows_can_be_read_as_json_with_the_same_token(make_site: Callable[..., Site]) -> None:
+    site = make_site(READ_TOKEN_REQUIRED="true")
+    site.mirror.add(UserRecord(1, "Emily"))
+    visit = site.visit()
+    page = visit.open("/users/ui/1")
+    page.locator("#unlock").get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Open the page").click()
+
+    page.get_by_role("link", name="/users/1", exact=True).click()
+
+    expect(page.locator("body")).to_contain_text('"name":"Emily"')
+    page.go_back()
+    expect(page.get_by_role("heading", name="Emily")).to_be_visible()
+    assert [complaint for complaint in visit.complaints if "401" not in complaint] == []
+    visit.complaints.clear()
+
+
+def test_the_description_of_the_api_needs_no_other_host(site: Site) -> None:
+    visit = site.visit()
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
+
+    page = visit.open("/docs")
+    page.locator("#operations-users-list_users .opblock-summary-control").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+
+    expect(page.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("200")
+    assert [url for url in asked if not url.startswith(site.url + "/")] == []
+
+
 def test_without_javascript_a_locked_page_says_what_to_do(make_site: Callable[..., Site]) -> None:
     site = make_site(READ_TOKEN_REQUIRED="true")
     visit = without_javascript(site)

@@ -1,0 +1,358 @@
+"""What one connection may send and how long it may take, over real sockets to a real process."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.api.limits import LONGEST_HEAD_BYTES, LONGEST_TARGET_BYTES, MOST_HEADERS, REQUEST_SECONDS, TAKE_SECONDS
+from tests.api_process import Api, running_api
+
+TOKEN = "a-token-for-the-tests-alone"
+MOST_CONNECTIONS = 20
+START = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+POST = f"POST /runs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def detail(self) -> Any:
+        return json.loads(self.body)["detail"]
+
+
+@pytest.fixture(scope="module")
+def api(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """With few connections, which stay open while a test looks at them."""
+    variables = {
+        "UVICORN_LIMIT_CONCURRENCY": str(MOST_CONNECTIONS),
+        "UVICORN_TIMEOUT_KEEP_ALIVE": "60",
+        "CELERY_BROKER_URL": "redis://127.0.0.1:1/0",
+        "API_TOKEN": TOKEN,
+    }
+    with running_api(tmp_path_factory.mktemp("api"), f"sqlite+pysqlite:///{migrated_file}", **variables) as api:
+        yield api
+
+
+def receive(connection: socket.socket) -> Answer:
+    """The next answer."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        part = connection.recv(65_536)
+        assert part, f"the connection ended after {received!r}"
+        received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    while len(body) < int(headers["content-length"]):
+        body += connection.recv(65_536)
+    return Answer(int(status.split()[1]), headers, body)
+
+
+def is_ended(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def ask(api: Api, *parts: bytes) -> Answer:
+    """The answer to what may still be on its way when the answer comes."""
+    with api.connect() as connection:
+        for part in parts:
+            try:
+                connection.sendall(part)
+            except ConnectionError:
+                break
+        return receive(connection)
+
+
+def fields(count: int, length: int = 1) -> bytes:
+    return b"".join(b"X-%06d: %s\r\n" % (number, b"a" * length) for number in range(count))
+
+
+def refused(answer: Answer, status: int, word: str) -> None:
+    """Whether this is a refusal in the form of the API's errors."""
+    assert (answer.status, answer.headers["content-type"]) == (status, "application/json")
+    assert word in answer.detail
+    assert answer.headers["connection"] == "close"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "server" not in answer.headers
+
+
+# Length and number
+
+
+@pytest.mark.parametrize(
+    ("request_", "word"),
+    [
+        (START + fields(MOST_HEADERS) + b"\r\n", "more than 100 headers"),
+        (START + fields(50, LONGEST_HEAD_BYTES // 50) + b"\r\n", "longer than 32,768 bytes"),
+        (START + fields(1, 2 * LONGEST_HEAD_BYTES) + b"\r\n", "longer than 32,768 bytes"),
+        (START + fields(1, 10_000_000) + b"\r\n", "longer than 32,768 bytes"),
+        (START + fields(1_000_000) + b"\r\n", "longer than 32,768 bytes"),
+        (START + b"X" * 10_000_000, "longer than 32,768 bytes"),
+    ],
+    ids=["many", "long-together", "long", "endless-value", "endless-many", "endless-name"],
+)
+def test_too_many_or_too_long_headers_are_431(api: Api, request_: bytes, word: str) -> None:
+    refused(ask(api, request_), 431, word)
+
+
+@pytest.mark.parametrize("length", [LONGEST_TARGET_BYTES, 40_000, 10_000_000])
+def test_a_longer_address_than_any_use_has_is_414(api: Api, length: int) -> None:
+    request = b"GET /users?q=" + b"a" * length + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    refused(ask(api, request), 414, "longer than 8,192 bytes")
+
+
+def test_what_is_within_the_limits_is_served(api: Api) -> None:
+    target = b"/healthz?" + b"a" * (LONGEST_TARGET_BYTES - len(b"/healthz?"))
+    headers = fields(MOST_HEADERS - 1, 200)
+
+    answer = ask(api, b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n")
+
+    assert (answer.status, answer.body) == (200, b'{"status":"ok"}')
+
+
+def test_requests_that_come_in_pieces_or_together_are_served(api: Api) -> None:
+    with api.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(2):
+            for byte in START + b"\r\n":
+                connection.sendall(bytes([byte]))
+            assert receive(connection).status == 200
+        for start in range(0, 100, 50):
+            connection.sendall((START + fields(20, 50) + b"\r\n") * 50)
+            received = b""
+            while received.count(b'{"status":"ok"}') < 50:
+                received += connection.recv(65_536)
+            assert received.count(b"HTTP/1.1 200 OK") == 50, start
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_a_longer_body_than_any_use_has_is_413(api: Api, framing: str) -> None:
+    body = b" " * 1_000_000
+    if framing == "length":
+        request = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    else:
+        request = POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+
+    answer = ask(api, request)
+
+    assert (answer.status, answer.detail) == (413, "The body is longer than 4096 bytes.")
+
+
+def test_a_body_in_many_small_chunks_is_read(api: Api) -> None:
+    body = b'{"task": "nothing"}' + b" " * 4_000
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+
+    answer = ask(api, POST + b"Transfer-Encoding: chunked\r\n\r\n", chunks + b"0\r\n\r\n")
+
+    assert answer.status == 422
+
+
+def test_trailers_without_end_end_the_connection(api: Api) -> None:
+    with api.connect() as connection:
+        try:
+            connection.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + fields(1_000_000))
+        except ConnectionError:
+            return
+        assert is_ended(connection)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /users/\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://[::1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        START + b"X: a\x00b\r\n\r\n",
+        START + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n",
+        START + b"Content-Length: -1\r\n\r\n",
+        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+    ids=["tls", "nul", "bytes", "address", "nul-in-header", "overlong-length", "negative-length", "two-lengths"],
+)
+def test_what_is_no_http_is_400(api: Api, request_: bytes) -> None:
+    refused(ask(api, request_), 400, "not HTTP")
+
+
+# Memory
+
+
+@pytest.mark.parametrize("kind", ["headers", "header", "address", "trailers", "body"])
+def test_a_hundred_megabytes_do_not_stay_in_memory(api: Api, kind: str) -> None:
+    begin, part = {
+        "headers": (START, fields(70_000)),
+        "header": (START + b"X: ", b"a" * 1_000_000),
+        "address": (b"GET /", b"a" * 1_000_000),
+        "trailers": (POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", fields(70_000)),
+        "body": (POST + b"Content-Length: 200000000\r\n\r\n", b"a" * 1_000_000),
+    }[kind]
+    assert ask(api, START + b"\r\n").status == 200
+    before, most, sent = api.resident_bytes(), 0, 0
+
+    with api.connect() as connection:
+        try:
+            connection.sendall(begin)
+            while sent < 100_000_000:
+                connection.sendall(part)
+                sent += len(part)
+                most = max(most, api.resident_bytes())
+        except ConnectionError:
+            pass
+
+    assert max(most, api.resident_bytes()) - before < 20_000_000
+    assert ask(api, START + b"\r\n").status == 200
+
+
+# Time
+
+
+def in_threads(*works: Callable[[], Any]) -> list[Any]:
+    """What each returns, all having waited at the same time."""
+    results: dict[int, Any] = {}
+
+    def do(number: int, work: Callable[[], Any]) -> None:
+        results[number] = work()
+
+    threads = [threading.Thread(target=do, args=arguments) for arguments in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [results[number] for number in range(len(works))]
+
+
+def drip(api: Api, begin: bytes, drop: bytes) -> Answer | bool:
+    """What a client sees that sends its request without ever coming to the end; whether it was cut off unanswered."""
+    with api.connect() as connection:
+        connection.sendall(begin)
+        deadline = time.monotonic() + REQUEST_SECONDS + 20
+        connection.settimeout(0.5)
+        while time.monotonic() < deadline:
+            try:
+                connection.sendall(drop)
+                first = connection.recv(1, socket.MSG_PEEK)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                return True
+            if not first:
+                return True
+            connection.settimeout(20)
+            return receive(connection)
+        return False
+
+
+def test_slow_clients_are_not_waited_for(api: Api) -> None:
+    silent, blanks, head, body, answered, unread = in_threads(
+        lambda: drip(api, b"", b""),
+        lambda: drip(api, b"\r\n", b"\r\n"),
+        lambda: drip(api, START, b"X: a\r\n"),
+        lambda: drip(api, POST + b"Content-Length: 4000\r\n\r\n", b" "),
+        lambda: _drips_on_after_the_answer(api),
+        lambda: _reads_nothing(api),
+    )
+
+    assert silent is True
+    assert blanks is True
+    refused(head, 408, "did not arrive within 20 seconds")
+    assert (body.status, body.detail) == (408, "The body did not arrive within 10 seconds.")
+    assert answered is True
+    assert unread is True
+
+
+def _drips_on_after_the_answer(api: Api) -> bool:
+    """A client who is refused for want of a token, and goes on with the body."""
+    with api.connect() as connection:
+        connection.sendall(b"POST /runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n")
+        assert receive(connection).status == 401
+        deadline = time.monotonic() + REQUEST_SECONDS + 20
+        connection.settimeout(0.5)
+        while time.monotonic() < deadline:
+            try:
+                connection.sendall(b" ")
+                if not connection.recv(1):
+                    return True
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                return True
+        return False
+
+
+def _reads_nothing(api: Api) -> bool:
+    """A client who asks for more than the system's buffers hold; whether the api gave it up."""
+    with api.connect() as connection:
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1_000)
+        client = connection.getsockname()[1]
+        assert _has_socket(api, client)
+        deadline = time.monotonic() + TAKE_SECONDS + 20
+        while time.monotonic() < deadline:
+            if not _has_socket(api, client):
+                return True
+            time.sleep(0.5)
+        return False
+
+
+def _has_socket(api: Api, client: int) -> bool:
+    """Whether a process still holds the connection with this port, and not the system alone."""
+    ends = f":{api.port:04X}", f":{client:04X}"
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, _, _, _, _, _, inode, *_ = line.split()
+        if (local[-5:], remote[-5:]) == ends:
+            return inode != "0"
+    return False
+
+
+def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_defect(api: Api) -> None:
+    before = len(api.output.read_text())
+    with api.connect() as connection:
+        connection.sendall(POST + b"Content-Length: 4000\r\n\r\n{")
+
+    assert ask(api, START + b"\r\n").status == 200
+    time.sleep(0.5)
+    assert "Traceback" not in api.output.read_text()[before:]
+
+
+# Number of connections
+
+
+def test_more_connections_than_allowed_are_told_to_come_later_and_then_cut_off(api: Api) -> None:
+    with ExitStack() as opened:
+        idle = [opened.enter_context(api.connect()) for _ in range(MOST_CONNECTIONS)]
+        for connection in idle:
+            connection.sendall(START + b"\r\n")
+            assert receive(connection).status == 200
+        late = opened.enter_context(api.connect())
+        late.sendall(b"GET /users HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = receive(late)
+        refused(answer, 503, "Too many connections")
+        assert int(answer.headers["retry-after"]) > 0
+        probe = opened.enter_context(api.connect())
+        probe.sendall(START + b"\r\n")
+        assert receive(probe).status == 200, "a process that lives must say so however many ask"
+
+        crowd = [opened.enter_context(api.connect()) for _ in range(2 * MOST_CONNECTIONS)]
+        assert is_ended(crowd[-1])
+
+    deadline = time.monotonic() + 20
+    while (answer := ask(api, b"GET /users HTTP/1.1\r\nHost: localhost\r\n\r\n")).status == 503:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert answer.status == 200
