@@ -1,12 +1,15 @@
 """What the three jobs do, from a source to the tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import OperationalError
 
+from app.db import Database
 from app.errors import Abandoned, BrokerUnavailable, ProviderError, ProviderUnavailable
 from app.models import RunChunk
 from app.queries import chunks as chunk_queries
@@ -416,3 +419,35 @@ def test_what_a_broker_has_not_taken_is_published_soon_after_it_is_back_however_
     with worker.context.database.reading() as connection:
         soon = RunChunk.expected_by < clock.now_plus(10)
         assert connection.execute(select(RunChunk.publications, soon)).all() == [(0, True)]
+
+
+class LosesACommit(Database):
+    """Goes away once, as it is to commit the end of a run."""
+
+    is_lost = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        with super().transaction() as connection:
+            yield connection
+            ended = connection.execute(text("SELECT count(*) FROM runs WHERE finished_at IS NOT NULL")).scalar_one()
+            if ended and not self.is_lost:
+                self.is_lost = True
+                raise OperationalError("COMMIT", {}, ConnectionError("the server closed the connection"))
+
+
+def test_a_run_whose_end_could_not_be_committed_is_counted_once(
+    worker: LocalWorker, source: FakeSource, sample: Sample, database_url: str
+) -> None:
+    source.respond = sample(3)
+    worker.context = replace(worker.context, database=LosesACommit(database_url))
+    worker.call(Job.SYNC_USERS)
+    assert len(worker.retries) == 1
+    worker.execute("UPDATE run_chunks SET not_before = '2000-01-01 00:00:00.000000'")
+
+    worker.perform(ChunkMessage(Job.SYNC_USERS, 1))
+
+    assert worker.rows("SELECT status FROM runs WHERE task = 'sync_users'") == [{"status": "succeeded"}]
+    counted = {"task": "sync_users", "status": "succeeded"}
+    assert worker.metrics.registry.get_sample_value("synergyway_runs_total", counted) == 1
+    worker.context.database.dispose()

@@ -45,7 +45,9 @@ def set_up_logs(**_: Any) -> None:
     settings = current_app.context.settings
     configure_logging(level=settings.log_level, app_env=settings.app_env, role=_role)
     # The pool tells by a logger apart that a child was killed, which would print lines of a form of its own.
-    get_logger().propagate = True
+    pool_logger = get_logger()
+    pool_logger.propagate = True
+    pool_logger.setLevel(logging.WARNING)
 
 
 @task_prerun.connect(weak=False)

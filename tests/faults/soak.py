@@ -39,16 +39,16 @@ def soak(broker: str, seconds: float, every_seconds: float, seed: int) -> Figure
         "tracebacks": dict(logged.most_common()),
     }
     (kept / "figures.json").write_text(json.dumps(told, indent=2) + "\n")
-    (kept / "figures.md").write_text(_row(figures, seconds) + "\n")
+    (kept / "figures.md").write_text(_row(figures, seconds, every_seconds) + "\n")
     return figures
 
 
-def _row(figures: Figures, seconds: float) -> str:
+def _row(figures: Figures, seconds: float, every_seconds: float) -> str:
     """A row of the README's table of the last runs."""
     middle, most = figures.recovered()
     cells = (
         {"rabbitmq": "RabbitMQ", "redis": "Redis"}[figures.broker],
-        f"{datetime.now(UTC):%Y-%m-%d}, {seconds / 60:g} min",
+        f"{datetime.now(UTC):%Y-%m-%d}, {seconds / 60:g} min, every {every_seconds:g} s",
         f"{sum(figures.injected.values())} of {len(figures.injected)} kinds",
         f"{figures.mirrored.rows:,}",
         figures.mirrored.lost,

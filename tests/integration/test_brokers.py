@@ -102,6 +102,11 @@ def test_a_worker_killed_in_mid_run_costs_one_chunks_delay(
     # Pages that were committed before the kill were not read again, but for the one that was on its way.
     pages = [query["skip"] for _, query in source.requests if "firstName" in query.get("select", "")]
     assert len(pages) <= 20 + 2
+    lines = worker.log().splitlines()
+    if victim == "worker":
+        del lines[-1]  # it may have been cut off
+    messages = [json.loads(line)["message"] for line in lines]
+    assert victim == "worker" or any("exited with 'signal 9 (SIGKILL)'" in message for message in messages)
 
 
 def test_a_source_of_30000_users_finishes_with_a_time_limit_of_20_seconds(
