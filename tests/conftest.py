@@ -46,6 +46,7 @@ _NAMES = {
     "integration": "tests on real PostgreSQL, RabbitMQ and Redis",
     "helm": "tests of the chart",
     "prometheus": "tests of alerts and dashboards",
+    "faketime": "tests of clocks that are wrong",
 }
 _left_out: list[str] = []
 
@@ -56,6 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     needs = {
         "integration": ("no Docker engine answers", _engine_answers),
         "helm": ("neither Helm nor npm, which would bring it, is installed", _helm_is_here),
+        "faketime": ("faketime is not installed (Debian's package faketime)", _faketime_is_here),
         "prometheus": ("Prometheus is not installed (Debian's package prometheus)", _prometheus_is_here),
     }
     for mark, (lack, is_here) in needs.items():
@@ -83,6 +85,15 @@ def _engine_answers() -> bool:
 
 def _helm_is_here() -> bool:
     return (PROJECT / ".venv/helm/helm").exists() or shutil.which("helm") is not None
+
+
+def faketime_library() -> Path | None:
+    """What a process is started with so that its clock is wrong."""
+    return next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+def _faketime_is_here() -> bool:
+    return faketime_library() is not None
 
 
 def _prometheus_is_here() -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from celery import bootsteps
 from kombu.entity import Exchange, Queue
 
-from app.services import retries, runs
+from app.services import runs
 from app.services.retries import DATABASE_DOWN
 from app.worker.heartbeat import beat_heart
 
