@@ -101,7 +101,9 @@ def _kept_ids(below: int) -> "RandomIdGenerator":
 
     class KeptIds(Ids):
         def generate_trace_id(self) -> int:
-            return random.getrandbits(64) << 64 | random.randrange(max(below, 1))  # noqa: S311  # no secret
+            return random.getrandbits(64) << 64 | random.randrange(
+                max(below, 1)
+            )  # noqa: S311  # nosec B311  # no secret
 
     return KeptIds()
 
@@ -224,10 +226,10 @@ class _OpenSpan:
             return None
         if self._above is not _NOTHING_ABOVE and get_current_span(self._above).get_span_context().is_valid:
             return None
-        trace_id = random.getrandbits(128)
+        trace_id = random.getrandbits(128)  # nosec B311  # no secret
         if trace_id & _LOW_BITS < _keeps_below:
             return None
-        return NonRecordingSpan(SpanContext(trace_id, random.getrandbits(64) or 1, is_remote=False))
+        return NonRecordingSpan(SpanContext(trace_id, random.getrandbits(64) or 1, is_remote=False))  # nosec B311
 
     def __exit__(self, _type: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, Exception):

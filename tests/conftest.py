@@ -47,6 +47,7 @@ _NAMES = {
     "helm": "tests of the chart",
     "prometheus": "tests of alerts and dashboards",
     "lint": "tests of the checks",
+    "faketime": "tests of clocks that are wrong",
 }
 _left_out: list[str] = []
 
@@ -58,6 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "integration": ("no Docker engine answers", _engine_answers),
         "helm": ("neither Helm nor npm, which would bring it, is installed", _helm_is_here),
         "lint": ("the tools of `make check` are not installed", _lint_is_here),
+        "faketime": ("faketime is not installed (Debian's package faketime)", _faketime_is_here),
         "prometheus": ("Prometheus is not installed (Debian's package prometheus)", _prometheus_is_here),
     }
     for mark, (lack, is_here) in needs.items():
@@ -89,6 +91,15 @@ def _helm_is_here() -> bool:
 
 def _lint_is_here() -> bool:
     return (PROJECT / ".venv/lint/done").exists()
+
+
+def faketime_library() -> Path | None:
+    """What a process is started with so that its clock is wrong."""
+    return next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+def _faketime_is_here() -> bool:
+    return faketime_library() is not None
 
 
 def _prometheus_is_here() -> bool:

@@ -49,6 +49,31 @@ def test_each_tick_is_started_once(worker: LocalWorker) -> None:
     assert started(worker) == ["12:00", "12:15", "12:30"]
 
 
+@pytest.mark.parametrize("hours", [1, 24 * 365])
+def test_a_clock_that_is_set_back_doubles_no_tick_and_stops_none(worker: LocalWorker, hours: int) -> None:
+    ticks = Ticks(worker.context)
+    for minute in range(0, 31, 5):
+        ticks.start_due(NOON + timedelta(minutes=minute))
+        end_all(worker)
+    for minute in range(0, 61, 5):
+        ticks.start_due(NOON - timedelta(hours=hours) + timedelta(minutes=minute))
+        end_all(worker)
+
+    # The tick at which the clock was set is the one that is lost, if nobody has had it before.
+    assert started(worker)[:3] == ["12:00", "12:15", "12:30"]
+    again = ["11:15", "11:30", "11:45"] if hours == 1 else ["12:15", "12:30", "12:45", "13:00"]
+    assert started(worker)[3:] == again
+
+
+def test_a_clock_that_trembles_starts_nothing(worker: LocalWorker) -> None:
+    ticks = Ticks(worker.context)
+    for seconds in (0, 1, -1, 2, -2, 30):
+        ticks.start_due(NOON + timedelta(minutes=15, seconds=seconds))
+        end_all(worker)
+
+    assert started(worker) == ["12:15"]
+
+
 def test_two_beats_make_one_run_a_tick(worker: LocalWorker) -> None:
     beats = [Ticks(worker.context), Ticks(worker.context)]
     for minute in range(31):

@@ -26,7 +26,7 @@ def _on_postgresql(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(_Among, "sqlite")
 def _on_sqlite(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
     column, ids = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({ids}))"  # noqa: S608  # both were rendered by SQLAlchemy
+    return f"{column} IN (SELECT value FROM json_each({ids}))"  # noqa: S608  # nosec B608  # SQLAlchemy rendered both
 
 
 def among(column: InstrumentedAttribute[int], name: str) -> _Among:

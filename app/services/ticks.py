@@ -35,9 +35,15 @@ class Ticks:
         """Starts what is due at ``now`` (aware)."""
         for job, cron in self._crons.items():
             tick = cron.previous(now)
-            if tick is None or tick <= self._handled.get(job, datetime.min.replace(tzinfo=tick.tzinfo)):
+            handled = self._handled.get(job)
+            if tick is None or tick == handled:
                 continue
-            due = tick if job in self._handled else self._due_at_start(job, tick, now)
+            if handled is not None and tick < handled:
+                # The clock was set back. What comes next may have its run already; waiting for the time that the clock
+                # once showed might take years.
+                self._handled[job] = tick
+                continue
+            due = self._due_at_start(job, tick, now) if handled is None else tick
             if due is not None:
                 # Each tick is a trace of its own, whatever else beat does.
                 with tracing.span(f"tick {job}", carrier={}):
