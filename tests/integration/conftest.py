@@ -24,6 +24,7 @@ from testcontainers.core.container import DockerContainer
 
 from tests.conftest import PROJECT, migrate
 from tests.fake_source import FakeSource
+from tests.otlp import Collector
 
 _START_SECONDS = 60
 
@@ -337,3 +338,11 @@ def deployment(
     deployment.close()
     if vhost:
         management(server, "DELETE", f"vhosts/{vhost}")
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """Where the test may tell roles to send their spans."""
+    collector = Collector()
+    yield collector
+    collector.close()
