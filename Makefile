@@ -48,7 +48,7 @@ chart-check: $(LINT)/done $(HELM)/helm  ## Check the chart and the Dockerfile al
 chart-docs: $(VENV)/dev  ## Write the table of values in the chart's README anew
 	@$(BIN)/python -m tests.charts.values_table
 
-observe:  ## Run the service in Compose with Prometheus, Grafana and Tempo beside it (needs Docker)
+observe:  ## Run the service in Compose with Prometheus, Grafana, Tempo and Loki beside it (needs Docker)
 	@$(COMPOSE) -f docker-compose.yml -f compose.observe.yml up --detach --build
 	@echo "The dashboards are at http://localhost:$${GRAFANA_PORT:-3000}, Prometheus at http://localhost:$${PROMETHEUS_PORT:-9090}."
 	@echo "It is stopped by: $(COMPOSE) -f docker-compose.yml -f compose.observe.yml down"

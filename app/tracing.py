@@ -101,9 +101,8 @@ def _kept_ids(below: int) -> "RandomIdGenerator":
 
     class KeptIds(Ids):
         def generate_trace_id(self) -> int:
-            return random.getrandbits(64) << 64 | random.randrange(
-                max(below, 1)
-            )  # noqa: S311  # nosec B311  # no secret
+            low = random.randrange(max(below, 1))  # noqa: S311  # nosec B311  # no secret
+            return random.getrandbits(64) << 64 | low  # nosec B311
 
     return KeptIds()
 

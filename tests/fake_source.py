@@ -5,14 +5,14 @@ import os
 import socket
 import ssl
 import struct
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.http_server import http_server
 
 Query = dict[str, str]
 
@@ -42,24 +42,6 @@ class Answer:
 
 
 Responder = Callable[[str, Query], Answer]
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    tls: ssl.SSLContext | None = None
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """In the thread of the connection, so that a handshake that hangs keeps nobody else waiting."""
-        if self.tls is None:
-            super().finish_request(request, client_address)
-            return
-        with suppress(OSError), self.tls.wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # Clients that hang up are what tests are about.
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
 
 
 class FakeSource:
@@ -94,13 +76,12 @@ class FakeSource:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self._server.tls = tls
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        self._tls = tls
+        self._server = http_server(Handler, tls)
 
     @property
     def base_url(self) -> str:
-        return f"{'https' if self._server.tls else 'http'}://127.0.0.1:{self._server.server_port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.server_port}"
 
     @property
     def url(self) -> str:

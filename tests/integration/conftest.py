@@ -20,6 +20,7 @@ from tests.deployment import (
     serve,
 )
 from tests.fake_source import FakeSource
+from tests.otlp import Collector
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -112,3 +113,11 @@ def deployment(
     deployment.close()
     if vhost:
         management(server, "DELETE", f"vhosts/{vhost}")
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """Where the test may tell roles to send their spans."""
+    collector = Collector()
+    yield collector
+    collector.close()

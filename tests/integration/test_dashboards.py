@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,6 +18,7 @@ from tests.conftest import PROJECT
 from tests.deployment import Deployment, eventually
 from tests.fake_source import DummyJsonLike, FakeSource
 from tests.integration.test_brokers import ADDRESSES, SYNC
+from tests.otlp import Collector
 from tests.scrape import free_ports, scrape
 from tests.test_alerts import DASHBOARDS, RULES
 
@@ -106,7 +108,9 @@ def test_every_panel_shows_what_the_roles_have_done(
     sample: Callable[[int], DummyJsonLike],
     prometheus: Prometheus,
     ports: dict[str, int],
+    collector: Collector,
 ) -> None:
+    started = time.time()
     users = sample(60)
     for number in (1, 2):
         users.users[number].pop("address")
@@ -116,7 +120,8 @@ def test_every_panel_shows_what_the_roles_have_done(
     api = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(ports["http"]), "--no-access-log"],
         cwd=PROJECT,
-        env=deployment.environment | {"METRICS_PORT": str(ports["api"]), "LOG_LEVEL": "ERROR"},
+        env=deployment.environment
+        | {"METRICS_PORT": str(ports["api"]), "LOG_LEVEL": "ERROR", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url},
     )
     try:
         _work(deployment, source, users, f"http://127.0.0.1:{ports['http']}", ports["worker"])
@@ -125,9 +130,23 @@ def test_every_panel_shows_what_the_roles_have_done(
 
         # The numbers are those of what was done. While the api lives: Prometheus forgets what it can no longer scrape.
         assert prometheus.values('sum(synergyway_rows_total{task="sync_users",result="inserted"})') == [60]
-        assert prometheus.values('max(synergyway_backlog_users{noun="addresses",state="put_off"})') == [2]
-        assert prometheus.values('max(celery_queue_length{queue_name="synergyway.dead"})') == [2]
+        # Beat looks every ten seconds.
+        for gauge in (
+            'max(synergyway_backlog_users{noun="addresses",state="put_off"})',
+            'max(celery_queue_length{queue_name="synergyway.dead"})',
+        ):
+            eventually(lambda gauge=gauge: prometheus.values(gauge) == [2])
         assert prometheus.values('sum(http_request_duration_seconds_count{status="404"})') == [5]
+        # From a dot on a panel to the trace of a request in it.
+        dots = prometheus.ask(
+            "query_exemplars",
+            query='http_request_duration_seconds_bucket{route="/users"}',
+            start=str(started),
+            end=str(time.time()),
+        )
+        trace_id, *_ = [dot["labels"]["trace_id"] for series in dots for dot in series["exemplars"]]
+        # Spans are sent every five seconds.
+        eventually(lambda: [span for span in collector.trace(trace_id) if span.name == "GET /users"])
         assert {rule["health"] for group in prometheus.ask("rules")["groups"] for rule in group["rules"]} == {"ok"}
     finally:
         api.terminate()

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
@@ -22,13 +22,6 @@ USERS = 40
 PASSWORD = "geheim-im-weg"
 
 on_rabbitmq = pytest.mark.parametrize("deployment", ["rabbitmq"], indirect=True)
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    collector = Collector()
-    yield collector
-    collector.close()
 
 
 def below(spans: list[SeenSpan], span: SeenSpan) -> list[SeenSpan]:
