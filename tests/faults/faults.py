@@ -181,6 +181,9 @@ class WorkersParentKilled(WorkerFault):
 
 
 class WorkerToldToStop(WorkerFault):
+    """What it has begun it can finish only while it reaches its broker and its database."""
+
+    needs = ("database", "broker")
     hold_seconds = (1, 5)
 
     def inject(self) -> None:
