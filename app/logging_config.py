@@ -83,7 +83,10 @@ def configure_logging(*, level: str, app_env: str, role: str) -> None:
     readable = app_env == "local" and sys.stderr.isatty()
     formatter = {"()": ReadableLines if readable else JsonLines, "role": role}
     # These bring handlers and levels of their own when they start.
-    libraries = ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "celery.task", "celery.redirected", "flower")
+    libraries = ("uvicorn", "uvicorn.error", "celery", "celery.task", "celery.redirected", "flower")
+    access = logging.getLogger("uvicorn.access")
+    # `uvicorn --no-access-log` leaves it neither a handler nor a way up, and looks for these at each request.
+    access_is_wanted = bool(access.handlers) or access.propagate
     logging.config.dictConfig(
         {
             "version": 1,
@@ -94,6 +97,7 @@ def configure_logging(*, level: str, app_env: str, role: str) -> None:
             "root": {"level": level, "handlers": ["stderr"]},
             "loggers": {
                 **{name: {"handlers": [], "propagate": True, "level": "NOTSET"} for name in libraries},
+                access.name: {"handlers": [], "propagate": access_is_wanted, "level": "NOTSET"},
                 # A line at INFO for each connection that is taken and returned.
                 "psycopg.pool": {"level": "WARNING"},
             },

@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 import time
+import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from app.logging_config import add_log_ids, configure_logging, log_ids
+from tests.api_process import running_api
 from tests.conftest import PROJECT
 
 SECRET = "hunter2"
@@ -206,3 +208,15 @@ def test_a_real_process_prints_nothing_but_objects(
     assert sign in printed
     for line in printed.splitlines():
         assert {"time", "level", "logger", "message", "service", "role", "version"} <= json.loads(line).keys()
+
+
+@pytest.mark.parametrize(("variables", "is_told"), [({}, True), ({"UVICORN_ACCESS_LOG": "false"}, False)])
+def test_requests_are_logged_unless_uvicorn_is_told_not_to(
+    variables: dict[str, str], is_told: bool, database_url: str, tmp_path: Path
+) -> None:
+    with running_api(tmp_path, database_url, **variables) as api:
+        urllib.request.urlopen(f"http://127.0.0.1:{api.port}/healthz", timeout=10).close()
+        api.process.terminate()
+        api.process.wait(20)
+
+        assert ("GET /healthz" in api.output.read_text()) == is_told

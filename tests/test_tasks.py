@@ -386,12 +386,14 @@ def test_old_runs_are_pruned_but_for_the_last_success(worker: LocalWorker, sourc
     assert [row["task"] for row in kept] == ["enrich_missing_addresses", "enrich_missing_cards", "sync_users"]
 
 
+def refuse(_: ChunkMessage) -> None:
+    """Publishing while the broker is away."""
+    raise BrokerUnavailable("away")
+
+
 def test_a_broker_that_is_away_when_a_run_starts_costs_a_delay(
     worker: LocalWorker, source: FakeSource, sample: Sample
 ) -> None:
-    def refuse(_: ChunkMessage) -> None:
-        raise BrokerUnavailable("away")
-
     source.respond = sample(3)
     away = replace(worker.context, publish=refuse)
     runs.start_tick(away, Job.SYNC_USERS, datetime(2026, 11, 23, tzinfo=UTC))
@@ -406,9 +408,6 @@ def test_a_broker_that_is_away_when_a_run_starts_costs_a_delay(
 def test_what_a_broker_has_not_taken_is_published_soon_after_it_is_back_however_long_it_was_away(
     worker: LocalWorker, source: FakeSource, sample: Sample
 ) -> None:
-    def refuse(_: ChunkMessage) -> None:
-        raise BrokerUnavailable("away")
-
     source.respond = sample(3)
     away = replace(worker.context, publish=refuse)
     runs.start_tick(away, Job.SYNC_USERS, datetime(2026, 11, 23, tzinfo=UTC))

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.deployment import Deployment, Role, connect, eventually
-from tests.fake_source import Answer, DummyJsonLike, FakeSource, Query
+from tests.fake_source import DummyJsonLike, FakeSource
 from tests.faults.link import Link
+from tests.integration.test_brokers import nothing_is_open, slowed
 
 Sample = Callable[[int], DummyJsonLike]
 
@@ -53,21 +54,6 @@ def linked(deployment: Deployment, variable: str) -> Iterator[Link]:
 def lines(role: Role) -> list[dict[str, str]]:
     """What a role has logged; all of it is JSON."""
     return [json.loads(line) for line in role.log().splitlines()]
-
-
-def nothing_is_open(deployment: Deployment) -> bool:
-    runs = "SELECT count(*) FROM runs WHERE status IN ('queued', 'running')"
-    chunks = "SELECT count(*) FROM run_chunks WHERE status IN ('queued', 'running')"
-    return deployment.pg.value(runs) == 0 and deployment.pg.value(chunks) == 0
-
-
-def slowed(respond: Callable[[str, Query], Answer], seconds: float) -> Callable[[str, Query], Answer]:
-    def respond_slowly(path: str, query: Query) -> Answer:
-        answer = respond(path, query)
-        answer.wait_seconds = seconds
-        return answer
-
-    return respond_slowly
 
 
 # Stopping
