@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import QueuePool
 
 CONNECT_TIMEOUT_SECONDS = 5
+SILENCE_SECONDS = 30
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
 
 
@@ -94,6 +95,11 @@ def connect_arguments() -> dict[str, Any]:
     """What every connection to PostgreSQL is opened with."""
     return {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        # A server that is gone without a word, with its node or its network, would be waited for by the hour.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 4,
+        "tcp_user_timeout": SILENCE_SECONDS * 1_000,
         "application_name": "synergyway",
         # UTC in every session, so that times rendered by the database read the same everywhere.
         "options": "-c TimeZone=UTC",

@@ -1,6 +1,7 @@
 """What only the real database can show: statistics, plans, locks, concurrent migrations."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -8,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import ClauseElement, Executable
+from sqlalchemy import ClauseElement, Connection, Executable
 from sqlalchemy.dialects import postgresql as dialect
 
-from app.db import Database
+from app.db import SILENCE_SECONDS, Database
 from app.models import User
 from app.queries import enrichment
 from app.queries.upsert import upsert
@@ -215,3 +216,19 @@ def test_a_value_that_is_too_long_is_refused_and_not_cut_off(pg: PostgresDatabas
     with database.transaction() as connection, pytest.raises(Exception, match="too long"):
         upsert(connection, User.__table__, {"external_id": [1], "name": ["x" * 256], "search_text": ["x"]})
     database.dispose()
+
+
+def test_a_server_that_is_gone_without_a_word_is_given_up(pg: PostgresDatabase) -> None:
+    database = Database(pg.url)
+
+    with database.transaction() as connection, socket.socket(fileno=os.dup(_socket_of(connection))) as wire:
+        assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        asked = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT]
+        idle, interval, count = (wire.getsockopt(socket.IPPROTO_TCP, option) for option in asked)
+        assert idle + interval * count <= SILENCE_SECONDS
+        assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == SILENCE_SECONDS * 1_000
+    database.dispose()
+
+
+def _socket_of(connection: Connection) -> int:
+    return int(connection.connection.dbapi_connection.fileno())
