@@ -19,6 +19,7 @@ SourceName = Literal["auto", "dummyjson", "jsonplaceholder", "random_data_api"]
 BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "filesystem")
 BACKEND_SCHEMES = ("rpc", "redis", "rediss", "disabled", "cache+memory")
 SHORTEST_TOKEN = 16
+_UNFIT = "has a host, a port or an option that its driver does not take"
 # Kombu takes any, and fails at those that it does not know when it connects.
 _BROKER_OPTION = re.compile(
     r"(connect_timeout|heartbeat)=\d{1,5}|login_method=\w+|"
@@ -59,6 +60,16 @@ def _split(text: str) -> SplitResult:
     return parts
 
 
+def _check_options(options: Mapping[str, Any]) -> None:
+    from psycopg import ProgrammingError  # noqa: PLC0415  # SQLite does without the driver
+    from psycopg.conninfo import make_conninfo  # noqa: PLC0415
+
+    try:
+        make_conninfo(**options)
+    except ProgrammingError:
+        raise ValueError(_UNFIT) from None
+
+
 def _database_url(value: object) -> SecretStr:
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     try:
@@ -69,9 +80,11 @@ def _database_url(value: object) -> SecretStr:
         raise ValueError(f"names the driver {url.drivername!r}; known are {', '.join(_DRIVERS)}")
     url = url.set(drivername=_DRIVERS[url.drivername])
     try:
-        url.get_dialect()().create_connect_args(url)
+        _, options = url.get_dialect()().create_connect_args(url)
     except (ArgumentError, ValueError):
-        raise ValueError("has a host, a port or an option that its driver does not take") from None
+        raise ValueError(_UNFIT) from None
+    if url.get_backend_name() == "postgresql":
+        _check_options(options)
     return SecretStr(url.render_as_string(hide_password=False))
 
 

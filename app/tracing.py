@@ -231,10 +231,12 @@ class _OpenSpan:
         return NonRecordingSpan(SpanContext(trace_id, random.getrandbits(64) or 1, is_remote=False))  # nosec B311
 
     def __exit__(self, _type: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Exception):
-            mark_failed(error)
-        detach(self._token)
-        self._opened.end()
+        try:
+            if isinstance(error, Exception):
+                mark_failed(error)
+        finally:
+            detach(self._token)
+            self._opened.end()
 
 
 def annotate(**attributes: str | int) -> None:

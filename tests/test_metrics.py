@@ -2,23 +2,30 @@
 
 import logging
 import re
+import shutil
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.request import Request, urlopen
 
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from app import tracing
+from app.api.starting import Starter
 from app.db import Database
 from app.errors import ConfigurationError
 from app.metrics import JobMetrics, serve
 from app.records import Job, Status, Trigger, UserRecord
 from app.services.requests import request_run
+from app.services.runs import start_tick
+from app.settings import load_settings
 from app.worker.pool_metrics import watch_pool
 from tests.conftest import LocalWorker, Mirror
 from tests.fake_source import Answer, DummyJsonLike, FakeSource
@@ -27,6 +34,7 @@ from tests.scrape import Scrape, free_ports, scrape
 
 Client = Callable[..., Any]
 COUNT = "http_request_duration_seconds_count"
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -227,6 +235,30 @@ def test_runs_that_end_before_they_start_are_counted_too(worker: LocalWorker) ->
     assert ended(Job.ENRICH_MISSING_CARDS, Status.FAILED) == 1
 
 
+def test_a_run_that_is_skipped_is_counted_when_that_is_committed(worker: LocalWorker) -> None:
+    """A commit that fails is tried again by whoever wanted the run."""
+    request_run(worker.context, Job.SYNC_USERS, Trigger.API, None)
+    engine = worker.context.database.engine
+    away = OperationalError("COMMIT", {}, Exception("the server is gone"))
+    event.listen(engine, "commit", Mock(side_effect=[away, None]))
+
+    with pytest.raises(OperationalError):
+        start_tick(worker.context, Job.SYNC_USERS, NOON)
+    start_tick(worker.context, Job.SYNC_USERS, NOON)
+
+    asked = {"task": Job.SYNC_USERS, "status": Status.SKIPPED}
+    assert worker.metrics.registry.get_sample_value("synergyway_runs_total", asked) == 1
+
+
+def test_an_api_shows_the_runs_that_may_end_there_before_there_are_any() -> None:
+    registry = CollectorRegistry()
+    Starter(load_settings({}), registry)
+
+    for status in (Status.FAILED, Status.SKIPPED):
+        asked = {"task": Job.SYNC_USERS, "status": status}
+        assert registry.get_sample_value("synergyway_runs_total", asked) == 0
+
+
 def test_a_pool_tells_what_it_has_lent_and_what_it_could_not_lend(tmp_path: Path, closed_port: int) -> None:
     registry = CollectorRegistry()
     database = Database(f"sqlite:///{tmp_path}/a.db")
@@ -240,6 +272,14 @@ def test_a_pool_tells_what_it_has_lent_and_what_it_could_not_lend(tmp_path: Path
     with suppress(RuntimeError), database.reading():
         raise RuntimeError
     assert (pool("in_use"), pool("size"), pool("failures_total")) == (0, database.pool_use().size, 0)
+    with database.engine.connect() as first, database.engine.connect() as second:
+        first.invalidate()
+        second.invalidate()
+    shutil.rmtree(tmp_path)
+    for failures in (1, 2, 3):
+        with pytest.raises(OperationalError), database.reading():
+            pass
+        assert (pool("in_use"), pool("failures_total")) == (0, failures)
     database.dispose()
 
     away = CollectorRegistry()

@@ -121,6 +121,7 @@ def test_what_celery_does_not_understand_in_the_same_way_is_refused(cron: str) -
         ("DATABASE_URL", "postgresql://db:port/name"),
         ("DATABASE_URL", "postgresql:///name?host=a&port=x"),
         ("DATABASE_URL", "postgresql:///name?host=a,b&port=1,2,3"),
+        ("DATABASE_URL", "postgresql://db/name?sslmodee=require"),
         ("DATABASE_URL", "sqlite://host/name.db"),
         ("CELERY_BROKER_URL", ""),
         ("CELERY_BROKER_URL", "redis://redis/0?db=1"),

@@ -64,6 +64,19 @@ def test_the_standard_switches_turn_it_off(
     assert not tracing.set_up_tracing("api")
 
 
+def test_a_span_ends_whatever_its_error_does(collector: Collector) -> None:
+    class UnspeakableError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("there is no word for it")
+
+    tracing.set_up_tracing("api")
+    with pytest.raises(RuntimeError), tracing.span("fails"):
+        raise UnspeakableError
+
+    assert tracing.current_ids() is None
+    assert [span.name for span in sent(collector)] == ["fails"]
+
+
 def test_a_request_is_a_span_named_by_its_route_with_its_statement_below(
     collector: Collector, open_client: Callable[..., Any], mirror: Mirror
 ) -> None:

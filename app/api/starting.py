@@ -1,5 +1,6 @@
 """Starting runs from the api, whose one loop must wait for no broker and no transaction of the jobs."""
 
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -7,7 +8,8 @@ from typing import TYPE_CHECKING
 from anyio import CapacityLimiter, to_thread
 from prometheus_client import CollectorRegistry
 
-from app.records import Job, Trigger
+from app.metrics import JobMetrics
+from app.records import Job, Status, Trigger
 from app.services.context import Context
 from app.services.requests import request_run
 from app.settings import Settings
@@ -29,8 +31,13 @@ class Starter:
 
     def __init__(self, settings: Settings, registry: CollectorRegistry, context: Context | None = None) -> None:
         self._settings = settings
-        self._registry = registry
         self._context = context
+        self._metrics = JobMetrics() if context is None else context.metrics
+        # A counter that begins with its first event hides that event from increase().
+        for job in Job:
+            for status in (Status.FAILED, Status.SKIPPED):
+                self._metrics.runs.labels(job, status)
+        registry.register(self._metrics.registry)
         self._celery: SynergyWay | None = None
         self._lock = Lock()
         self._limiter = CapacityLimiter(_MOST_AT_ONCE)
@@ -55,7 +62,6 @@ class Starter:
                 from app.celery_app import create_celery
 
                 self._celery = create_celery(self._settings, _PUBLISH_SECONDS)
-                self._context = self._celery.context
-                self._registry.register(self._context.metrics.registry)
+                self._context = self._celery.context = replace(self._celery.context, metrics=self._metrics)
                 trace_database(self._context.database.engine)
             return self._context

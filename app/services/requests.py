@@ -31,18 +31,19 @@ def request_run(
     with context.database.transaction() as connection:
         known = queries.find_key(connection, key) if key is not None else None
         if known is None:
-            run_id, messages = runs.open_run(connection, context, job, trigger, batch_size, **identity)
+            opened = runs.open_run(connection, job, trigger, batch_size, **identity)
             # Another request with this key may have come in between.
-            known = queries.find_key(connection, key) if key is not None and run_id is None else None
+            known = queries.find_key(connection, key) if key is not None and opened.run_id is None else None
     if known is not None:
         if known[1] != identity["idempotency_fingerprint"]:
             raise KeyReused(f"the idempotency key belongs to run {known[0]}, which was asked for something else")
         return known[0]
-    if run_id is None:
+    if opened.run_id is None:
         raise BrokerUnavailable(f"runs of {job} came and went while this one was to start")
-    for message in messages:
-        _publish(context, run_id, message)
-    return run_id
+    runs.count(context, opened)
+    for message in opened.messages:
+        _publish(context, opened.run_id, message)
+    return opened.run_id
 
 
 def _publish(context: Context, run_id: int, message: ChunkMessage) -> None:
@@ -56,8 +57,10 @@ def _publish(context: Context, run_id: int, message: ChunkMessage) -> None:
                 return
             # So that the request can be sent again as it is.
             queries.forget_key(connection, run_id)
-            # What follows is published by the reaper: the broker is away.
             ended = runs.end_run_if_done(connection, context, run_id)
+            if ended is not None:
+                # What follows is published by the reaper: the broker is away.
+                chunk_queries.expect_soon(connection, [following.chunk_id for following in ended.messages])
         if ended is not None:
             runs.count(context, ended)
         raise RunNotStarted(run_id, str(error)) from error

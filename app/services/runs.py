@@ -1,6 +1,7 @@
 """Runs of the jobs: opening one, following up, finding what died on the way."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -23,12 +24,24 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class EndedRun:
-    """A run that ends with the transaction. messages: of the runs that follow from it."""
+class OpenedRun:
+    """What a transaction made of the wish for a run.
 
-    job: Job
-    status: Status
-    messages: list[ChunkMessage]
+    run_id: None when the tick or message that it was for got its run from somebody else meanwhile. messages: for its
+    first chunk, unless another run of the job stands in its way. ended: what is to be counted after the commit.
+    """
+
+    run_id: int | None = None
+    messages: Sequence[ChunkMessage] = ()
+    ended: Sequence[tuple[Job, Status]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run that ends with the transaction. messages: of the runs that follow from it. ended: as in OpenedRun."""
+
+    messages: Sequence[ChunkMessage]
+    ended: Sequence[tuple[Job, Status]]
 
 
 def start_tick(context: Context, job: Job, scheduled_for: datetime) -> int | None:
@@ -37,11 +50,12 @@ def start_tick(context: Context, job: Job, scheduled_for: datetime) -> int | Non
     with context.database.transaction() as connection:
         if queries.find_tick(connection, job, scheduled_for) is not None:
             return None
-        run_id, messages = open_run(connection, context, job, Trigger.BEAT, batch_size, scheduled_for=scheduled_for)
-    if messages:
-        logger.info("run %d of %s starts for the tick of %s", run_id, job, scheduled_for.isoformat())
-    publish_all(context, messages)
-    return run_id
+        opened = open_run(connection, job, Trigger.BEAT, batch_size, scheduled_for=scheduled_for)
+    count(context, opened)
+    if opened.messages:
+        logger.info("run %d of %s starts for the tick of %s", opened.run_id, job, scheduled_for.isoformat())
+    publish_all(context, opened.messages)
+    return opened.run_id
 
 
 def receive(context: Context, job: Job, message_id: str, batch_size: int | None) -> int | None:
@@ -58,12 +72,15 @@ def receive(context: Context, job: Job, message_id: str, batch_size: int | None)
         if run_id is not None:
             return chunk_queries.first_of(connection, run_id)
         if problem is None:
-            _, messages = open_run(connection, context, job, Trigger.CLI, batch_size, message_id=message_id)
-            return messages[0].chunk_id if messages else None
-        failure = Failure.of(ConfigurationError(problem))
-        queries.insert_ended(connection, job, Trigger.CLI, Status.FAILED, failure, message_id=message_id)
-    context.metrics.runs.labels(job, Status.FAILED).inc()
-    raise ConfigurationError(problem)
+            opened = open_run(connection, job, Trigger.CLI, batch_size, message_id=message_id)
+        else:
+            failure = Failure.of(ConfigurationError(problem))
+            queries.insert_ended(connection, job, Trigger.CLI, Status.FAILED, failure, message_id=message_id)
+            opened = OpenedRun(ended=[(job, Status.FAILED)])
+    count(context, opened)
+    if problem is not None:
+        raise ConfigurationError(problem)
+    return opened.messages[0].chunk_id if opened.messages else None
 
 
 def end_run_if_done(connection: Connection, context: Context, run_id: int) -> EndedRun | None:
@@ -82,12 +99,17 @@ def end_run_if_done(connection: Connection, context: Context, run_id: int) -> En
     if finished.job == Job.SYNC_USERS:
         settle(connection, finished)
     status = Status.FAILED if finished.failure else Status.SUCCEEDED
-    return EndedRun(finished.job, status, _follow_up(connection, context, finished))
+    following = _follow_up(connection, context, finished)
+    return EndedRun(
+        [message for opened in following for message in opened.messages],
+        [(finished.job, status), *(ended for opened in following for ended in opened.ended)],
+    )
 
 
-def count(context: Context, ended: EndedRun) -> None:
-    """Counts a run whose end is committed: one that is rolled back comes to its end again."""
-    context.metrics.runs.labels(ended.job, ended.status).inc()
+def count(context: Context, committed: OpenedRun | EndedRun) -> None:
+    """Counts the runs whose end is committed: one that is rolled back comes to its end again."""
+    for job, status in committed.ended:
+        context.metrics.runs.labels(job, status).inc()
 
 
 def reap(context: Context) -> int:
@@ -115,7 +137,7 @@ def prune(context: Context) -> int:
         return queries.prune(connection, context.settings.runs_keep_days)
 
 
-def publish_all(context: Context, messages: list[ChunkMessage]) -> None:
+def publish_all(context: Context, messages: Sequence[ChunkMessage]) -> None:
     """Publishes what it can: the reaper publishes the rest, since the chunks are in the database."""
     for number, message in enumerate(messages):
         try:
@@ -126,7 +148,7 @@ def publish_all(context: Context, messages: list[ChunkMessage]) -> None:
             return
 
 
-def _put_off(context: Context, messages: list[ChunkMessage]) -> None:
+def _put_off(context: Context, messages: Sequence[ChunkMessage]) -> None:
     try:
         with context.database.transaction() as connection:
             chunk_queries.expect_soon(connection, [message.chunk_id for message in messages])
@@ -135,30 +157,28 @@ def _put_off(context: Context, messages: list[ChunkMessage]) -> None:
 
 
 def open_run(
-    connection: Connection, context: Context, job: Job, trigger: Trigger, batch_size: int | None, **identity: object
-) -> tuple[int | None, list[ChunkMessage]]:
-    """A queued run and the message for its first chunk; a skipped one, without a message, while another is open.
+    connection: Connection, job: Job, trigger: Trigger, batch_size: int | None, **identity: object
+) -> OpenedRun:
+    """A queued run, or a skipped one while another is open. identity: the tick, message or key that it is for.
 
-    The id is None when the tick or message that ``identity`` names got its run from somebody else meanwhile.
+    The caller counts it and publishes its message after the commit.
     """
     for _ in range(_TRIES):
         values = {"batch_size": batch_size, "trace_id": tracing.kept_trace_id(), **identity}
         run_id = queries.insert_queued(connection, job, trigger, **values)
         if run_id is not None:
-            return run_id, [ChunkMessage(job, chunk_queries.insert_first(connection, run_id))]
+            return OpenedRun(run_id, [ChunkMessage(job, chunk_queries.insert_first(connection, run_id))])
         blocker = queries.find_open(connection, job)
         if blocker is not None:
             failure = Failure("Skipped", f"run {blocker} of {job} is open")
             logger.info("a run of %s is skipped: %s", job, failure.message)
             more = {"batch_size": batch_size, "blocked_by": blocker, **identity}
             run_id = queries.insert_ended(connection, job, trigger, Status.SKIPPED, failure, **more)
-            if run_id is not None:
-                context.metrics.runs.labels(job, Status.SKIPPED).inc()
-            return run_id, []
-    return None, []
+            return OpenedRun(run_id, ended=[] if run_id is None else [(job, Status.SKIPPED)])
+    return OpenedRun()
 
 
-def _follow_up(connection: Connection, context: Context, finished: FinishedRun) -> list[ChunkMessage]:
+def _follow_up(connection: Connection, context: Context, finished: FinishedRun) -> list[OpenedRun]:
     """New users are enriched at once; so are those whose follow-up found the finished run in its way.
 
     A follow-up of the largest size has not reached all new users, so another one comes after it.
@@ -170,11 +190,10 @@ def _follow_up(connection: Connection, context: Context, finished: FinishedRun) 
         wanted = {finished.job: MOST_ROWS}
     elif (waiting := queries.waiting_followup(connection, finished.run_id)) is not None:
         wanted = {finished.job: waiting}
-    messages: list[ChunkMessage] = []
-    for job, rows in wanted.items():
-        batch_size = min(max(rows, context.settings.enrich_batch_size), MOST_ROWS)
-        messages += open_run(connection, context, job, Trigger.FOLLOWUP, batch_size)[1]
-    return messages
+    return [
+        open_run(connection, job, Trigger.FOLLOWUP, min(max(rows, context.settings.enrich_batch_size), MOST_ROWS))
+        for job, rows in wanted.items()
+    ]
 
 
 def batch_problem(job: Job, batch_size: object) -> str | None:

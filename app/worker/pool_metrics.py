@@ -1,7 +1,11 @@
 """What worker and beat tell of their connections to the database, by the names that the api uses."""
 
+from typing import Any
+from weakref import WeakSet
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from sqlalchemy import event
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.db import POOL_DOCUMENTATION, Database
 
@@ -18,6 +22,18 @@ def watch_pool(database: Database, registry: CollectorRegistry) -> None:
     # What a killed child had lent out is what its successor in the slot would go on counting from.
     in_use.set(0)
     size.set(database.pool_use().size)
-    event.listen(database.engine, "checkout", lambda *_: in_use.inc())
-    event.listen(database.engine, "checkin", lambda *_: in_use.dec())
+    lent: WeakSet[ConnectionPoolEntry] = WeakSet()
+
+    def lend(_connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        lent.add(record)
+        in_use.inc()
+
+    def take_back(_connection: Any, record: ConnectionPoolEntry) -> None:
+        # A connection that could not be made anew is given back without having been lent.
+        if record in lent:
+            lent.discard(record)
+            in_use.dec()
+
+    event.listen(database.engine, "checkout", lend)
+    event.listen(database.engine, "checkin", take_back)
     database.on_failure = failures.inc
