@@ -9,7 +9,6 @@ import os
 import random
 import secrets
 import threading
-import time
 import traceback
 from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
@@ -34,6 +33,7 @@ from opentelemetry.trace import (
 )
 
 from app import __version__
+from app.utils.log_filters import OnceAMinute
 from app.utils.masking import redact
 
 if TYPE_CHECKING:
@@ -49,11 +49,12 @@ _NO_TRACER = NoOpTracer()
 _NO_SPAN = nullcontext(INVALID_SPAN)
 _NOTHING_ABOVE = Context()
 _LOW_BITS = (1 << 64) - 1
-_QUIET_SECONDS = 60
 _COMPLAINING = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.sdk._shared_internal")
 
 _provider: "TracerProvider | None" = None
 _tracer: Tracer = _NO_TRACER
+# A collector that is away is worth a line, and not several for each batch.
+_once_a_minute = OnceAMinute()
 # Of the traces that begin here a ratio keeps those whose low bits are below this; None while there is no such ratio.
 _keeps_below: int | None = None
 _instrumentor: "SQLAlchemyInstrumentor | None" = None
@@ -105,24 +106,6 @@ def _kept_ids(below: int) -> "RandomIdGenerator":
             return random.getrandbits(64) << 64 | low  # nosec B311
 
     return KeptIds()
-
-
-class _OnceAMinute(logging.Filter):
-    """A collector that is away is worth a line, and not several for each batch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._next = 0.0
-
-    def filter(self, _: logging.LogRecord) -> bool:
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        self._next = now + _QUIET_SECONDS
-        return True
-
-
-_once_a_minute = _OnceAMinute()
 
 
 class _OnlyBelowOthers:
