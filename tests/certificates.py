@@ -3,6 +3,7 @@
 import ssl
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 
@@ -20,18 +21,43 @@ class Certificate:
         return context
 
 
+_DAY = timedelta(days=1)
+# What `openssl ca` needs to be told. Unlike `openssl x509` it takes dates in the past, whatever its version.
+_CONFIGURATION = """
+[ca]
+default_ca = tests
+[tests]
+database = {folder}/index.txt
+new_certs_dir = {folder}
+rand_serial = yes
+unique_subject = no
+default_md = sha256
+copy_extensions = copy
+policy = any
+[any]
+commonName = supplied
+"""
+
+
 def certificate(folder: Path, name: str, *, host: str = "IP:127.0.0.1", expired: bool = False) -> Certificate:
     """host: whose it is, in OpenSSL's form of a subjectAltName."""
     made = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
+    request, configuration = folder / f"{name}.csr", folder / "openssl.cnf"
+    configuration.write_text(_CONFIGURATION.format(folder=folder))
+    (folder / "index.txt").touch()
     extensions = (f"subjectAltName={host}", "keyUsage=critical,digitalSignature,keyCertSign")
     _openssl(
-        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "1"),
+        *("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"),
         *(part for extension in extensions for part in ("-addext", extension)),
-        *("-subj", f"/CN={name}", "-out", str(made.file), "-keyout", str(made.key)),
+        *("-subj", f"/CN={name}", "-out", str(request), "-keyout", str(made.key)),
     )
-    if expired:
-        files = ("-in", str(made.file), "-signkey", str(made.key), "-out", str(made.file))
-        _openssl("x509", "-days", "-1", *files)
+    ends = datetime.now(UTC) + (-_DAY if expired else _DAY)
+    dates = (f"{date:%Y%m%d%H%M%SZ}" for date in (ends - 2 * _DAY, ends))
+    _openssl(
+        *("ca", "-batch", "-notext", "-selfsign", "-config", str(configuration), "-keyfile", str(made.key)),
+        *(part for option in zip(("-startdate", "-enddate"), dates, strict=True) for part in option),
+        *("-in", str(request), "-out", str(made.file)),
+    )
     return made
 
 
