@@ -101,6 +101,7 @@ def plot(name: str, figures: Figures) -> None:
     mpl.rcParams["svg.hashsalt"] = "synergyway"
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
+    RESULTS.mkdir(exist_ok=True)
     works = list(figures.rounds)
     shown, axes = plt.subplots(figsize=(9, 0.75 * len(works) + 1.2), layout="constrained")
     colours = {"usual": "#b4b2a9", "ours": "#1d9e75", "limit": "#444441"}
