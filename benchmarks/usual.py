@@ -75,21 +75,27 @@ def _session() -> Iterator[Session]:
         yield session
 
 
-def _shown(session: Session, user: User) -> dict[str, object]:
-    address = session.scalar(select(Address).where(Address.user_id == user.id))
-    card = session.scalar(select(CreditCard).where(CreditCard.user_id == user.id))
+_WHOLE_USERS = (
+    select(User, Address, CreditCard)
+    .outerjoin(Address, Address.user_id == User.id)
+    .outerjoin(CreditCard, CreditCard.user_id == User.id)
+    .order_by(User.id)
+)
+
+
+def _shown(user: User, address: Address | None, card: CreditCard | None) -> dict[str, object]:
     masked = {"number": f"**** **** **** {card.last4}", **vars(card)} if card else None
     return {**vars(user), "address": vars(address) if address else None, "credit_card": masked}
 
 
 @app.get("/users", response_model=list[UserOut])
 def list_users(session: Annotated[Session, Depends(_session)], limit: int = 20) -> list[dict[str, object]]:
-    return [_shown(session, user) for user in session.scalars(select(User).order_by(User.id).limit(limit))]
+    return [_shown(*row) for row in session.execute(_WHOLE_USERS.limit(limit))]
 
 
 @app.get("/users/{user_id}", response_model=UserOut)
 def get_user(session: Annotated[Session, Depends(_session)], user_id: int) -> dict[str, object]:
-    user = session.get(User, user_id)
-    if user is None:
+    row = session.execute(_WHOLE_USERS.where(User.id == user_id)).one_or_none()
+    if row is None:
         raise HTTPException(404)
-    return _shown(session, user)
+    return _shown(*row)
