@@ -45,7 +45,12 @@ def certificate(folder: Path, name: str, *, host: str = "IP:127.0.0.1", expired:
     request, configuration = folder / f"{name}.csr", folder / "openssl.cnf"
     configuration.write_text(_CONFIGURATION.format(folder=folder))
     (folder / "index.txt").touch()
-    extensions = (f"subjectAltName={host}", "keyUsage=critical,digitalSignature,keyCertSign")
+    extensions = (
+        f"subjectAltName={host}",
+        "keyUsage=critical,digitalSignature,keyCertSign",
+        # Python 3.13 trusts nobody without these.
+        *("basicConstraints=critical,CA:TRUE", "subjectKeyIdentifier=hash"),
+    )
     _openssl(
         *("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"),
         *(part for extension in extensions for part in ("-addext", extension)),
