@@ -11,11 +11,13 @@ WORKDIR /build
 RUN python -m venv --without-pip /opt/venv
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 COPY requirements.lock ./
-RUN python -m pip --python /opt/venv/bin/python install --quiet --only-binary :all: --require-hashes --requirement requirements.lock
+RUN python -m pip --python /opt/venv/bin/python install --quiet --only-binary :all: --no-deps --require-hashes --requirement requirements.lock \
+ && python -m pip --python /opt/venv/bin/python check
 
 FROM build AS build-dev
 COPY requirements-dev.lock ./
-RUN python -m pip --python /opt/venv/bin/python install --quiet --only-binary :all: --require-hashes --requirement requirements-dev.lock
+RUN python -m pip --python /opt/venv/bin/python install --quiet --only-binary :all: --no-deps --require-hashes --requirement requirements-dev.lock \
+ && python -m pip --python /opt/venv/bin/python check
 
 FROM ${BASE_IMAGE} AS base
 # The base image's own pip goes too. Home is the one folder that can be written on a read-only root.

@@ -5,7 +5,8 @@ HELM := $(VENV)/helm
 LINT := $(VENV)/lint
 CLUSTER ?= synergyway
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The lock files name everything there is to install: pip, left to look for more, trips over newer releases.
+INSTALL := -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement
 ARGS ?=
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
@@ -31,12 +32,13 @@ pictures: $(VENV)/dev  ## Take the README's pictures anew (Chromium; pngquant ma
 	@PICTURES=docs/images REQUIRE_BROWSER=1 $(BIN)/python -m pytest -q tests/e2e/test_pictures.py
 	@pngquant --quality 80-95 --speed 1 --force --ext .png docs/images/*.png
 
-check: $(VENV)/dev chart-check  ## Check format, lint, types, the floors of the house, security, the chart and the Dockerfile
+check: $(VENV)/dev chart-check  ## Check format, lint, types, the floors of the house, the pins, security, the chart and the Dockerfile
 	@$(BIN)/black --quiet --check --diff .
 	@$(BIN)/isort --quiet --check-only --diff .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pip check
 	@.ci/check_security.sh $(LINT)/bin
 
 audit: $(LINT)/done  ## Ask for known vulnerabilities of the pinned packages
@@ -95,24 +97,24 @@ $(BIN)/python:
 # Each mark is older than the lock file that it stands for when that has changed.
 $(VENV)/runtime: requirements.lock | $(BIN)/python
 	@echo "Installing what the service needs ..."
-	@$(PIP) install --require-hashes --requirement requirements.lock
+	@$(BIN)/python $(INSTALL) requirements.lock
 	@touch $@
 
 $(VENV)/dev: requirements-dev.lock | $(BIN)/python
 	@echo "Installing what the tests need ..."
-	@$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/python $(INSTALL) requirements-dev.lock
 	@touch $@ $(VENV)/runtime
 
 $(VENV)/bench: requirements-bench.lock | $(BIN)/python
 	@echo "Installing what the benchmarks need ..."
-	@$(PIP) install --require-hashes --requirement requirements-bench.lock
+	@$(BIN)/python $(INSTALL) requirements-bench.lock
 	@touch $@ $(VENV)/dev $(VENV)/runtime
 
 # Tools of their own, whose pins would hold back those of the service.
 $(LINT)/done: requirements-lint.lock | $(BIN)/python
 	@echo "Installing what checks the chart and the security ..."
 	@$(BIN)/python -m venv --clear $(LINT)
-	@$(LINT)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements-lint.lock
+	@$(LINT)/bin/python $(INSTALL) requirements-lint.lock
 	@touch $@
 
 # Not made where neither Helm nor npm is at hand, which one line says.
