@@ -20,7 +20,7 @@ from app.records import Job
 from app.settings import load_settings
 from benchmarks.load import requests_a_second
 from benchmarks.servers import PROJECT, addresses, free_port, postgresql, server
-from dockerfile import UVICORN_VARIABLES
+from tests.dockerfile import UVICORN_VARIABLES
 
 _PATH = "/users?limit=20"
 _SECONDS = 0.5

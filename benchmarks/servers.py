@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 from testcontainers.core.container import DockerContainer
 
-from dockerfile import UVICORN_VARIABLES, api_command
+from tests.dockerfile import UVICORN_VARIABLES, api_command
 
 PROJECT = Path(__file__).parent.parent
 _START_SECONDS = 60

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockerfile import UVICORN_VARIABLES, api_command
 from tests.conftest import PROJECT
+from tests.dockerfile import UVICORN_VARIABLES, api_command
 
 _START_SECONDS = 30
 

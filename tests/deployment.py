@@ -22,8 +22,8 @@ from psycopg.rows import dict_row
 from redis import Redis
 from testcontainers.core.container import DockerContainer
 
-from dockerfile import UVICORN_VARIABLES, api_command
 from tests.conftest import PROJECT
+from tests.dockerfile import UVICORN_VARIABLES, api_command
 
 _START_SECONDS = 60
 

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-_LINES = Path(__file__).with_name("Dockerfile").read_text()
+_LINES = (Path(__file__).parent.parent / "Dockerfile").read_text()
 (_COMMAND,) = re.findall(r"^CMD (\[.+\])$", _LINES, re.MULTILINE)
 
 UVICORN_VARIABLES = dict(re.findall(r"(UVICORN_\w+)=(\S+)", _LINES))
