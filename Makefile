@@ -66,13 +66,13 @@ format: $(VENV)/dev  ## Format the code
 	@$(BIN)/black --quiet .
 	@$(BIN)/ruff check --quiet --fix .
 
-bench: $(VENV)/bench  ## Measure the usual way, ours and the limit side by side (PostgreSQL by Docker or BENCH_DATABASE_URL)
+bench: $(VENV)/bench  ## Measure the usual way, ours and the limit side by side (PostgreSQL by Docker, or BENCH_DATABASE_URL, which is emptied)
 	@$(BIN)/python -m benchmarks.compare
 
-bench-scale: $(VENV)/bench  ## Measure what grows from 10 thousand to 1 million users
+bench-scale: $(VENV)/bench  ## Measure what grows from 10 thousand to 1 million users (BENCH_DATABASE_URL is emptied)
 	@$(BIN)/python -m benchmarks.scale
 
-bench-growth: $(VENV)/bench  ## Measure one run over 1, 2 and 4 worker processes
+bench-growth: $(VENV)/bench  ## Measure one run over 1, 2 and 4 worker processes (BENCH_DATABASE_URL is emptied)
 	@$(BIN)/python -m benchmarks.growth
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \

@@ -12,7 +12,7 @@ from app.records import Job
 from benchmarks import start
 from benchmarks.load import requests_a_second
 from benchmarks.report import Figures, plot, write
-from benchmarks.servers import PROJECT, addresses, plain, postgresql, server
+from benchmarks.servers import PROJECT, addresses, api, plain, postgresql, server
 
 _PAGE_SIZES = (100, 500)
 _LOAD_SECONDS = 3
@@ -29,10 +29,10 @@ def main() -> None:
         for page_size in _PAGE_SIZES:
             _measure_jobs(figures, page_size, rounds, environment)
         _fill(url, environment)
-        apps = {"usual": "benchmarks.usual:app", "ours": "app.main:app", "limit": "benchmarks.limit:app"}
         servers = {
-            way: opened.enter_context(server(app, "/users/1", DATABASE_URL=url, LOG_LEVEL="WARNING"))
-            for way, app in apps.items()
+            "usual": opened.enter_context(server("benchmarks.usual:app", "/users/1", DATABASE_URL=url)),
+            "ours": opened.enter_context(api("/users/1", DATABASE_URL=url, LOG_LEVEL="WARNING")),
+            "limit": opened.enter_context(server("benchmarks.limit:app", "/users/1", DATABASE_URL=url)),
         }
         _measure_api(figures, servers, rounds)
     seconds = start.measure(rounds)

@@ -14,7 +14,7 @@ import psycopg
 
 from benchmarks.load import requests_a_second
 from benchmarks.report import write
-from benchmarks.servers import addresses, plain, postgresql, process, rabbitmq, server
+from benchmarks.servers import addresses, api, plain, postgresql, process, rabbitmq, server
 
 _WORKERS = (1, 2, 4)
 _DELAY_SECONDS = 0.05
@@ -96,7 +96,7 @@ def _api_requests(url: str, rounds: int) -> dict[int, list[float]]:
     figures: dict[int, list[float]] = {1: [], 2: []}
     with ExitStack() as opened:
         variables = {"DATABASE_URL": url, "LOG_LEVEL": "WARNING"}
-        servers = {n: opened.enter_context(server("app.main:app", "/healthz", workers=n, **variables)) for n in figures}
+        servers = {n: opened.enter_context(api("/healthz", "--workers", str(n), **variables)) for n in figures}
         for number in range(rounds + 1):
             for processes, address in servers.items():
                 figure = requests_a_second(address, "/users?limit=20", 3 if number else 1)

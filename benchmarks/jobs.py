@@ -31,33 +31,34 @@ def main() -> None:
         function()
         print(json.dumps([work, way, rows / (time.perf_counter() - start)]), flush=True)
 
-    syncs: dict[str, Callable[[], object]] = {
-        "usual": lambda: usual.sync(sqlalchemy_url, source, page_size, _USERS_OF_USUAL_SYNC),
-        "ours": lambda: ours.run(Job.SYNC_USERS),
-        "limit": lambda: limit.sync(url, source, page_size),
-    }
-    for number in range(rounds + 1):
-        for way, sync in syncs.items():
-            rows = _USERS_OF_USUAL_SYNC if way == "usual" else _USERS
-            _empty(url)
-            if number == 0:
-                sync()  # connections, caches and the source's answers are made
-                continue
-            measure("sync", way, rows, sync)
-            _settle(url)
-            versions = _versions(url)
-            measure("sync again", way, rows, sync)
-            if way == "ours" and _versions(url) != versions:
-                raise SystemExit("a sync of unchanged users has written to the users' table")
-        if number:
-            measure(
-                "enrichment",
-                "usual",
-                _USERS_OF_USUAL_ENRICHMENT,
-                lambda: usual.enrich(sqlalchemy_url, source, _USERS_OF_USUAL_ENRICHMENT),
-            )
-            _forget_addresses(url)
-            measure("enrichment", "ours", _USERS, lambda: ours.run(Job.ENRICH_MISSING_ADDRESSES, _USERS))
+    with limit.syncing(url, source, page_size) as limit_sync:
+        syncs: dict[str, Callable[[], object]] = {
+            "usual": lambda: usual.sync(sqlalchemy_url, source, page_size, _USERS_OF_USUAL_SYNC),
+            "ours": lambda: ours.run(Job.SYNC_USERS),
+            "limit": limit_sync,
+        }
+        for number in range(rounds + 1):
+            for way, sync in syncs.items():
+                rows = _USERS_OF_USUAL_SYNC if way == "usual" else _USERS
+                _empty(url)
+                if number == 0:
+                    sync()  # connections, caches and the source's answers are made
+                    continue
+                measure("sync", way, rows, sync)
+                _settle(url)
+                versions = _versions(url)
+                measure("sync again", way, rows, sync)
+                if way == "ours" and _versions(url) != versions:
+                    raise SystemExit("a sync of unchanged users has written to the users' table")
+            if number:
+                measure(
+                    "enrichment",
+                    "usual",
+                    _USERS_OF_USUAL_ENRICHMENT,
+                    lambda: usual.enrich(sqlalchemy_url, source, _USERS_OF_USUAL_ENRICHMENT),
+                )
+                _forget_addresses(url)
+                measure("enrichment", "ours", _USERS, lambda: ours.run(Job.ENRICH_MISSING_ADDRESSES, _USERS))
 
 
 def _empty(url: str) -> None:

@@ -1,6 +1,9 @@
 """The limit: the least work that gives the same rows and the same JSON. No run, no lease, no validation, no errors."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -23,24 +26,30 @@ WHERE ({", ".join(f"users.{name}" for name in _CHANGING)})
 _SELECT = "firstName,lastName,username,email,phone,company"
 
 
-def sync(database_url: str, source_url: str, page_size: int) -> int:
-    """Fetches, parses, copies and upserts page by page, each in a transaction; how many users there were."""
-    done, total = 0, 1
+@contextmanager
+def syncing(database_url: str, source_url: str, page_size: int) -> Iterator[Callable[[], int]]:
+    """A sync whose connections and temporary table stay as they are from one call to the next, as a worker's do."""
     with requests.Session() as session, psycopg.connect(database_url) as connection:
         connection.execute(
             f"CREATE TEMPORARY TABLE staged ON COMMIT DELETE ROWS AS SELECT {_COLUMNS} FROM users WITH NO DATA"
         )
         connection.commit()
-        while done < total:
-            query = {"limit": page_size, "skip": done, "select": _SELECT}
-            body = from_json(session.get(source_url, params=query, timeout=10).content)
-            cursor = connection.cursor()
-            with cursor.copy(f"COPY staged ({_COLUMNS}) FROM STDIN") as copy:
-                for user in body["users"]:
-                    copy.write_row(_row(user))
-            cursor.execute(_UPSERT)
-            connection.commit()
-            done, total = done + len(body["users"]), body["total"]
+        yield partial(_sync, session, connection, source_url, page_size)
+
+
+def _sync(session: requests.Session, connection: psycopg.Connection[Any], source_url: str, page_size: int) -> int:
+    """Fetches, parses, copies and upserts page after page, each in a transaction; how many users there were."""
+    done, total = 0, 1
+    while done < total:
+        query = {"limit": page_size, "skip": done, "select": _SELECT}
+        body = from_json(session.get(source_url, params=query, timeout=10).content)
+        cursor = connection.cursor()
+        with cursor.copy(f"COPY staged ({_COLUMNS}) FROM STDIN") as copy:
+            for user in body["users"]:
+                copy.write_row(_row(user))
+        cursor.execute(_UPSERT)
+        connection.commit()
+        done, total = done + len(body["users"]), body["total"]
     return done
 
 
@@ -54,7 +63,7 @@ def _row(user: dict[str, Any]) -> tuple[Any, ...]:
 _USER = """json_build_object(
     'id', u.id, 'external_id', u.external_id, 'name', u.name, 'username', u.username, 'email', u.email,
     'phone', u.phone, 'website', u.website, 'company_name', u.company_name,
-    'created_at', u.created_at, 'updated_at', u.updated_at,
+    'created_at', u.created_at, 'updated_at', u.updated_at, 'removed_at', u.removed_at,
     'address', CASE WHEN a.user_id IS NOT NULL THEN json_build_object(
         'street', a.street, 'city', a.city, 'state', a.state, 'postal_code', a.postal_code, 'country', a.country,
         'lat', a.lat, 'lng', a.lng) END,

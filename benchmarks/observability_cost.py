@@ -20,6 +20,7 @@ from app.records import Job
 from app.settings import load_settings
 from benchmarks.load import requests_a_second
 from benchmarks.servers import PROJECT, addresses, free_port, postgresql, server
+from tests.dockerfile import UVICORN_VARIABLES
 
 _PATH = "/users?limit=20"
 _SECONDS = 0.5
@@ -78,8 +79,8 @@ def main() -> None:
         for way, (factory, variables) in ways.items():
             app = f"benchmarks.observability_cost:{factory}"
             port = {"METRICS_PORT": str(free_port()), "METRICS_HOST": "127.0.0.1"}
-            environment = {"DATABASE_URL": url, "LOG_LEVEL": "WARNING", **port, **variables}
-            servers[way] = opened.enter_context(server(app, "/users/1", factory=True, **environment))
+            environment = {"DATABASE_URL": url, "LOG_LEVEL": "WARNING", **port, **UVICORN_VARIABLES, **variables}
+            servers[way] = opened.enter_context(server(app, "/users/1", "--factory", **environment))
         ratios = _measure(servers, rounds)
     for way, values in ratios.items():
         spread = f"{min(values):.3f} to {max(values):.3f}"

@@ -1,6 +1,7 @@
 """What the benchmarks run against: PostgreSQL, RabbitMQ, the source, the API, each a process of its own."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,15 +15,19 @@ from pathlib import Path
 import psycopg
 from testcontainers.core.container import DockerContainer
 
+from tests.dockerfile import UVICORN_VARIABLES, api_command
+
 PROJECT = Path(__file__).parent.parent
 _START_SECONDS = 60
+_QUIET = ("--no-access-log", "--log-level", "warning")
 
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """The address of a migrated, empty database: BENCH_DATABASE_URL, **which is emptied**, or a container's."""
+    """The address of a migrated database that may be emptied: BENCH_DATABASE_URL, or a container's."""
     url = os.environ.get("BENCH_DATABASE_URL")
     if url:
+        _refuse_what_may_not_be_emptied(url)
         _migrate(url)
         yield url
         return
@@ -67,21 +72,19 @@ def process(name: str, *command: str, **variables: str) -> Iterator[subprocess.P
 
 
 @contextmanager
-def server(app: str, probe: str, *, workers: int = 1, factory: bool = False, **variables: str) -> Iterator[str]:
-    """The address of an ASGI application in so many uvicorn processes, once ``probe`` answers 200.
-
-    factory: ``app`` makes the application.
-    """
+def server(app: str, probe: str, *options: str, **variables: str) -> Iterator[str]:
+    """The address of an ASGI application behind uvicorn, once ``probe`` answers 200. options: uvicorn's own."""
     port = free_port()
-    command = ("uvicorn", "--port", str(port), "--no-access-log", "--log-level", "warning", app)
-    if factory:
-        command += ("--factory",)
-    if workers > 1:
-        command += ("--workers", str(workers))
-    with process(app, *command, **variables):
-        url = f"http://127.0.0.1:{port}"
-        _eventually(app, lambda: urllib.request.urlopen(url + probe, timeout=5).close())
-        yield url
+    with process(app, "uvicorn", app, "--port", str(port), *_QUIET, *options, **variables):
+        yield _answering(app, port, probe)
+
+
+@contextmanager
+def api(probe: str, *options: str, **variables: str) -> Iterator[str]:
+    """The same for our api, started as the image starts it but for the access log, which no other server writes."""
+    port = free_port()
+    with process("the api", *api_command(port), *_QUIET, *options, **UVICORN_VARIABLES, **variables):
+        yield _answering("the api", port, probe)
 
 
 def addresses(source_url: str) -> dict[str, str]:
@@ -92,6 +95,20 @@ def addresses(source_url: str) -> dict[str, str]:
 def plain(url: str) -> str:
     """The address as the driver takes it, without SQLAlchemy's own part."""
     return url.replace("+psycopg", "")
+
+
+def _refuse_what_may_not_be_emptied(url: str) -> None:
+    """Raises SystemExit unless the database says by its name that it is there for benchmarks."""
+    try:
+        with psycopg.connect(plain(url)) as connection:
+            name = connection.info.dbname
+    except psycopg.Error as error:
+        raise SystemExit(f"The database of BENCH_DATABASE_URL cannot be opened: {error}") from error
+    if "bench" not in re.split("[_-]", name):
+        raise SystemExit(
+            f"BENCH_DATABASE_URL leads to the database {name}, which the benchmarks would empty. "
+            'Give them one of their own, with the word "bench" in its name, as synergyway_bench.'
+        )
 
 
 def _migrate(url: str) -> None:
@@ -110,6 +127,12 @@ def _running(container: DockerContainer, port: int) -> Iterator[str]:
         yield f"{network['IPAddress']}:{port}"
     finally:
         container.stop()
+
+
+def _answering(name: str, port: int, probe: str) -> str:
+    url = f"http://127.0.0.1:{port}"
+    _eventually(name, lambda: urllib.request.urlopen(url + probe, timeout=5).close())
+    return url
 
 
 def _greet(host: str, port: int) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import PROJECT
+from tests.dockerfile import UVICORN_VARIABLES, api_command
 
 _START_SECONDS = 30
 
@@ -38,13 +39,11 @@ def running_api(folder: Path, database: str, **variables: str) -> Iterator[Api]:
     output = folder / "output"
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    image = dict(re.findall(r"(UVICORN_\w+)=(\S+)", (PROJECT / "Dockerfile").read_text()))
     own = {"DATABASE_URL": database, "METRICS_PORT": "0", "APP_ENV": "production"}
-    command = [sys.executable, "-m", "uvicorn", "--port", str(port), "--no-server-header", "app.main:app"]
+    command = [sys.executable, "-m", *api_command(port)]
     with output.open("wb") as file:
-        process = subprocess.Popen(
-            command, cwd=PROJECT, env=os.environ | image | own | variables, stdout=file, stderr=file
-        )
+        environment = os.environ | UVICORN_VARIABLES | own | variables
+        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=file, stderr=file)
     api = Api(process, port, output)
     try:
         deadline = time.monotonic() + _START_SECONDS

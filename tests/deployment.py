@@ -23,6 +23,7 @@ from redis import Redis
 from testcontainers.core.container import DockerContainer
 
 from tests.conftest import PROJECT
+from tests.dockerfile import UVICORN_VARIABLES, api_command
 
 _START_SECONDS = 60
 
@@ -200,14 +201,15 @@ class Deployment:
         return role
 
     def api(self, *, ready: bool = True, **variables: str) -> int:
-        """The port of an api that is ready, or of one that has just been started."""
+        """The port of an api that is ready, or of one that has just been started, as the image starts it."""
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = int(probe.getsockname()[1])
         log_file = self.folder / f"api-{len(self.roles)}.log"
         with log_file.open("wb") as log:
-            command = [sys.executable, "-m", "uvicorn", "--port", str(port), "app.main:app"]
+            command = [sys.executable, "-m", *api_command(port)]
+            environment = self.environment | UVICORN_VARIABLES | variables
             process = subprocess.Popen(
-                command, cwd=PROJECT, env=self.environment | variables, stdout=log, stderr=log, start_new_session=True
+                command, cwd=PROJECT, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         self.roles.append(Role(process, log_file))
         if ready:
