@@ -264,6 +264,7 @@ class Engine:
             self._problems.append(f"the api has started no run within {_CALM_SECONDS} s after the last fault")
         while (left := unfinished(self.system, since)) and time.monotonic() < began + _CALM_SECONDS:
             logger.info("still to be done: %s", "; ".join(left))
+            self._check_roles()
             time.sleep(2)
         calm = time.monotonic() - began
         allowed = {"GET 200", "GET 503", "POST 202", "POST 503"}

@@ -61,8 +61,8 @@ class Worker:
         return Path(f"/dev/shm/synergyway-metrics-{os.getuid()}-{self.port}")
 
     def children(self) -> list[int]:
-        """The processes of the pool."""
-        if self.role is None:
+        """The processes of the pool, once it has work: Celery ends a worker whose children die as it starts."""
+        if self.role is None or '"celery.worker.strategy"' not in self.role.log():
             return []
         with suppress(OSError):
             return self.role.children()
@@ -116,7 +116,9 @@ class System:
         if role is not None:
             with suppress(ProcessLookupError):
                 role.kill()
-            worker.counted.append(read_counters(worker.folder))
+            # One that has ended by itself has deleted them.
+            if worker.folder.is_dir():
+                worker.counted.append(read_counters(worker.folder))
 
     def stop_worker(self, worker: Worker) -> None:
         """Lets it finish what it has begun, within two minutes."""
