@@ -147,10 +147,10 @@ class ChildrenKilledAfterACommit(WorkerFault):
 
     def inject(self) -> None:
         link = self.system.database_link
-        link.back.delay_seconds = 0.5
-        done = _chunks_done(self.system)
+        link.back.delay_seconds = 0.2
+        done = _chunks(self.system, "succeeded")
         try:
-            _wait_for(lambda: _chunks_done(self.system) > done, 0.01)
+            _wait_for(lambda: _chunks(self.system, "succeeded") > done, 0.01)
             for worker in self.system.workers:
                 for child in worker.children():
                     self.kill_child(child)
@@ -167,15 +167,26 @@ class WorkersKilledBeforeTheirAcksArrive(WorkerFault):
 
     def inject(self) -> None:
         link = self.system.broker_link
-        done = _chunks_done(self.system)
+        deadline = time.monotonic() + _MOMENT_SECONDS
+        while not self._silence_until_a_chunk_is_done():
+            if time.monotonic() > deadline:
+                raise NotInjected("no chunk was done while the broker heard nothing")
+        for worker in self.system.workers:
+            self.system.kill_worker(worker)
+        link.cut()
+        link.there.is_silent = False
+
+    def _silence_until_a_chunk_is_done(self) -> bool:
+        """Begins while one is in hand: a broker that hears nothing gets no new work either."""
+        link = self.system.broker_link
+        _wait_for(lambda: _chunks(self.system, "running"), 0.01)
+        done = _chunks(self.system, "succeeded")
         link.there.is_silent = True
-        try:
-            _wait_for(lambda: _chunks_done(self.system) > done, 0.01)
-            for worker in self.system.workers:
-                self.system.kill_worker(worker)
-        finally:
-            link.cut()
-            link.there.is_silent = False
+        with contextlib.suppress(NotInjected):
+            _wait_for(lambda: _chunks(self.system, "succeeded") > done, 0.01, seconds=3)
+            return True
+        link.there.is_silent = False
+        return False
 
     def heal(self) -> None:
         self.start_again()
@@ -570,15 +581,15 @@ class MessagePublishedTwice(Fault):
             self.system.publish_task(TASKS[chunk["task"]], uuid4().hex, chunk_id=chunk["id"])
 
 
-def _chunks_done(system: System) -> int:
-    return int(system.deployment.pg.value("SELECT count(*) FROM run_chunks WHERE status = 'succeeded'"))
+def _chunks(system: System, status: str) -> int:
+    return int(system.deployment.pg.value("SELECT count(*) FROM run_chunks WHERE status = %s", status))
 
 
-def _wait_for(holds: Callable[[], Any], every_seconds: float = 0.02) -> None:
-    deadline = time.monotonic() + _MOMENT_SECONDS
+def _wait_for(holds: Callable[[], Any], every_seconds: float = 0.02, seconds: float = _MOMENT_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
-            raise NotInjected(f"the moment did not come within {_MOMENT_SECONDS} s")
+            raise NotInjected(f"the moment did not come within {seconds} s")
         time.sleep(every_seconds)
 
 
