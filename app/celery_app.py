@@ -144,6 +144,9 @@ def create_celery(settings: Settings, publish_seconds: float = _PUBLISH_SECONDS)
         broker_heartbeat=30,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # Redis without memory, or that follows another one, answers with an error and is in order again later; on
+        # RabbitMQ such an error means that the queue is another one than ours, and passes by no waiting.
+        broker_channel_error_retry=_scheme(settings) in ("redis", "rediss"),
         # Status is in the runs table; results of rpc:// can be read only by the thread that sent the task.
         task_ignore_result=True,
         result_expires=3600,

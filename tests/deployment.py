@@ -241,14 +241,20 @@ class Deployment:
 
     def messages(self, queue: str = "synergyway") -> int:
         """How many messages a queue holds, delivered ones included."""
+        counts = self.queues()
+        return counts.get(queue, 0) + counts.get("unacked", 0)
+
+    def queues(self) -> dict[str, int]:
+        """Messages by queue, delivered ones included; on Redis those are apart, as `unacked`."""
         if self.broker == "redis":
             with Redis(self.server.host, self.server.ports[6379]) as client:
-                return int(client.llen(queue)) + int(client.hlen("unacked"))
-        listed = self.server.container.get_wrapped_container().exec_run(
-            ["rabbitmqctl", "--silent", "list_queues", "-p", self.vhost, "name", "messages"]
+                return {"synergyway": int(client.llen("synergyway")), "unacked": int(client.hlen("unacked"))}
+        # The management API's figures are some seconds old.
+        code, output = self.server.container.get_wrapped_container().exec_run(
+            ["rabbitmqctl", "--silent", "list_queues", "-p", self.vhost, "name", "messages", "--formatter", "json"]
         )
-        counts = dict(line.split("\t") for line in listed.output.decode().splitlines() if "\t" in line)
-        return int(counts.get(queue, 0))
+        assert code == 0, output
+        return {queue["name"]: int(queue["messages"]) for queue in json.loads(output)}
 
     def run_ended(self, task: str = "sync_users") -> dict[str, Any] | None:
         """The latest run of a job, when it is over."""

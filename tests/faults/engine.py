@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from statistics import median
@@ -15,8 +15,8 @@ import psycopg
 import requests
 
 from tests.deployment import connect
-from tests.faults.faults import ALL, Fault
-from tests.faults.invariants import Injected, Mirrored, broken, compare, miscounted, unfinished
+from tests.faults.faults import ALL, Fault, NotInjected
+from tests.faults.invariants import LOST_ON_PURPOSE, Injected, Mirrored, broken, compare, miscounted, unfinished
 from tests.faults.system import API_TOKEN, TASKS, System
 
 _ANSWER_SECONDS = 20
@@ -29,16 +29,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Injection:
-    """A fault that was done. Times in seconds of the monotonic clock."""
+    """A fault that was tried. Times in seconds of the monotonic clock. is_done: and not in part, or not at all."""
 
     fault: Fault
+    is_done: bool
     heal_at: float
     healed: float | None = None
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What came of it. broken: a sentence for each thing that does not hold."""
+    """What came of it.
+
+    not_injected: faults whose moment did not come. broken: a sentence for each thing that does not hold.
+    """
 
     broker: str
     injected: dict[str, int]
@@ -62,7 +66,8 @@ class Figures:
     def line(self) -> str:
         middle, most = self.recovered()
         return (
-            f"{self.broker}: {sum(self.injected.values())} faults of {len(self.injected)} kinds, "
+            f"{self.broker}: {sum(self.injected.values())} faults of {len(self.injected)} kinds "
+            f"({sum(self.not_injected.values())} more found no moment), "
             f"{self.mirrored.rows} rows, {self.mirrored.lost} lost, {self.mirrored.doubled} doubled, "
             f"{sum(self.runs.values())} runs ({self.runs.get('succeeded', 0)} succeeded, {self.runs.get('failed', 0)} "
             f"failed, {self.runs.get('skipped', 0)} skipped) in {self.chunks} chunks, "
@@ -76,21 +81,23 @@ class Engine:
     """run() does it all."""
 
     system: System
+    seed: object
     injections: list[Injection] = field(default_factory=list)
-    not_injected: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
-    problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._problems = self.system.problems
         self._chunk_times: list[float] = []
         self._over = threading.Event()
         self._calm = threading.Event()
 
     def run(self, faults: Iterable[type[Fault]], every_seconds: float, seconds: float | None = None) -> Figures:
         """Does a fault every so many seconds: until there are no more, or for so many seconds."""
+        self.system.deployment.pg.rows(f"CREATE TABLE {LOST_ON_PURPOSE} (lost_from text, rows bigint)")
         self.system.start()
         threads = [
-            threading.Thread(target=function, daemon=True) for function in (self._watch, self._work, self._call_tasks)
+            threading.Thread(target=self._noting_its_end, args=(function,), daemon=True)
+            for function in (self._watch, self._work, self._call_tasks)
         ]
         for thread in threads:
             thread.start()
@@ -102,6 +109,13 @@ class Engine:
         figures = self._find_calm()
         self._calm.set()
         return figures
+
+    def _noting_its_end(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Exception as error:
+            logger.exception("%s has ended", function.__name__)
+            self._problems.append(f"{function.__name__} has ended, so less was done to the service: {error}")
 
     def _wait_for_first_sync(self) -> None:
         deadline = time.monotonic() + 120
@@ -147,13 +161,17 @@ class Engine:
         fault = kind(self.system)
         seconds = fault.seconds()
         logger.info("%s (%.1f s)", fault.name(), seconds)
+        is_done = False
         try:
             fault.inject()
-        except Exception:
-            # What was done halfway is taken away like the rest.
-            logger.warning("%s could not be injected", fault.name(), exc_info=True)
-            self.not_injected[fault.name()] += 1
-        self.injections.append(Injection(fault, time.monotonic() + seconds))
+            is_done = True
+        except NotInjected as reason:
+            logger.info("%s: %s", fault.name(), reason)
+        except Exception as error:
+            logger.exception("%s could not be injected", fault.name())
+            self._problems.append(f"{fault.name()} could not be injected: {error!r}")
+        # What was done halfway is taken away like the rest.
+        self.injections.append(Injection(fault, is_done, time.monotonic() + (seconds if is_done else 0)))
         self._heal_due()
 
     def _heal_due(self) -> None:
@@ -170,13 +188,13 @@ class Engine:
         if "worker" not in hurt:
             for worker in self.system.workers:
                 if worker.role is not None and (code := worker.role.process.poll()) is not None:
-                    self.problems.append(f"{worker.role.log_file.name}: the worker ended by itself with code {code}")
+                    self._problems.append(f"{worker.role.log_file.name}: the worker ended by itself with code {code}")
                     self.system.kill_worker(worker)
                     self.system.start_worker(worker)
         if "beat" not in hurt:
             for place, beat in enumerate(self.system.beats):
                 if (code := beat.process.poll()) is not None:
-                    self.problems.append(f"{beat.log_file.name}: beat ended by itself with code {code}")
+                    self._problems.append(f"{beat.log_file.name}: beat ended by itself with code {code}")
                     self.system.beats[place] = self.system.start_beat()
 
     def _watch(self) -> None:
@@ -194,7 +212,7 @@ class Engine:
 
     def _work(self) -> None:
         """Changes the source, loses rows that must be fetched again, and asks for runs."""
-        random = Random(self.system.random.random())
+        random = Random(f"work {self.seed}")
         turn = 0
         while not self._over.wait(0.5):
             turn += 1
@@ -225,12 +243,14 @@ class Engine:
     def _lose_rows(self, table: str) -> None:
         with contextlib.suppress(psycopg.Error):
             self.system.deployment.pg.rows(
-                f"DELETE FROM {table} WHERE user_id IN (SELECT user_id FROM {table} ORDER BY random() LIMIT 60)"
+                f"WITH lost AS (DELETE FROM {table} WHERE user_id IN (SELECT user_id FROM {table} ORDER BY random()"
+                f" LIMIT 60) RETURNING 1) INSERT INTO {LOST_ON_PURPOSE} SELECT %s, count(*) FROM lost RETURNING rows",
+                table,
             )
 
     def _call_tasks(self) -> None:
         """As a person does in a shell; what the broker does not take is theirs to ask for again."""
-        random = Random(self.system.random.random())
+        random = Random(f"calls {self.seed}")
         while not self._over.wait(15):
             with contextlib.suppress(subprocess.SubprocessError):
                 self.system.deployment.call(random.choice([*TASKS.values()]))
@@ -240,8 +260,11 @@ class Engine:
         began = time.monotonic()
         since = pg.value("SELECT now()")
         self._end_pauses()
+        if not self._api_starts_runs(began + _CALM_SECONDS):
+            self._problems.append(f"the api has started no run within {_CALM_SECONDS} s after the last fault")
         while (left := unfinished(self.system, since)) and time.monotonic() < began + _CALM_SECONDS:
             logger.info("still to be done: %s", "; ".join(left))
+            self._check_roles()
             time.sleep(2)
         calm = time.monotonic() - began
         allowed = {"GET 200", "GET 503", "POST 202", "POST 503"}
@@ -250,14 +273,19 @@ class Engine:
             for answer, count in self.answers.items()
             if answer not in allowed
         ]
-        injected = Injected(
-            Counter(injection.fault.name() for injection in self.injections),
-            sum(injection.fault.kills for injection in self.injections),
-        )
+        done = Counter(injection.fault.name() for injection in self.injections if injection.is_done)
+        not_injected = Counter(injection.fault.name() for injection in self.injections if not injection.is_done)
+        killed = Counter[str]()
+        for injection in self.injections:
+            killed[injection.fault.name()] += injection.fault.kills
+        injected = Injected(done, killed)
+        never = [
+            f"{name} was tried {tries} times, and not done" for name, tries in not_injected.items() if not done[name]
+        ]
         return Figures(
             broker=self.system.deployment.broker,
-            injected=dict(injected.by_name),
-            not_injected=dict(self.not_injected),
+            injected=dict(done),
+            not_injected=dict(not_injected),
             mirrored=compare(self.system),
             runs={row["status"]: row["count"] for row in pg.rows("SELECT status, count(*) FROM runs GROUP BY 1")},
             chunks=pg.value("SELECT count(*) FROM run_chunks"),
@@ -269,8 +297,24 @@ class Engine:
             miscounted=miscounted(self.system),
             seconds_to_recover=self._recoveries(),
             seconds_to_calm=calm,
-            broken=[*left, *self.problems, *answers, *broken(self.system, injected)],
+            broken=[*left, *self._problems, *never, *answers, *broken(self.system, injected)],
         )
+
+    def _api_starts_runs(self, deadline: float) -> bool:
+        """Whether it reads its database and gets a message to its broker, once both are there again."""
+        url = f"http://127.0.0.1:{self.system.api_port}"
+        token = {"Authorization": f"Bearer {API_TOKEN}"}
+        while time.monotonic() < deadline:
+            with contextlib.suppress(requests.RequestException):
+                read = requests.get(f"{url}/users?limit=5", timeout=_ANSWER_SECONDS)
+                started = requests.post(
+                    f"{url}/runs", json={"task": "sync_users"}, headers=token, timeout=_ANSWER_SECONDS
+                )
+                # A run that is skipped, since another one is open, needs no broker.
+                if read.ok and started.ok and started.json()["status"] == "queued":
+                    return True
+            time.sleep(1)
+        return False
 
     def _end_pauses(self) -> None:
         """What passes with time alone: users whom the source did not have, and what Redis keeps for dead workers."""

@@ -18,7 +18,11 @@ from tests.faults.system import TASKS, System, Worker, database_is_up, rabbitmq_
 
 _UP_SECONDS = 90
 # How long a precise moment is waited for: there may be no work just then.
-_MOMENT_SECONDS = 10
+_MOMENT_SECONDS = 30
+
+
+class NotInjected(Exception):
+    """The moment for a fault has not come, or there was nothing to do it to."""
 
 
 class Fault:
@@ -32,7 +36,7 @@ class Fault:
 
     part: ClassVar[str]
     hold_seconds: ClassVar[tuple[float, float]] = (0, 0)
-    kills: ClassVar[int] = 0
+    kills: int = 0
     brokers: ClassVar[tuple[str, ...]] = ("rabbitmq", "redis")
     needs: ClassVar[tuple[str, ...]] = ()
 
@@ -45,6 +49,7 @@ class Fault:
         return words.strip()
 
     def inject(self) -> None:
+        """Raises NotInjected when it has not come to it."""
         raise NotImplementedError
 
     def heal(self) -> None:
@@ -64,11 +69,12 @@ class WorkerFault(Fault):
         return self.system.random.choice([worker for worker in self.system.workers if worker.role is not None])
 
     def kill_child(self, child: int | None) -> bool:
-        if child is None:
-            return False
+        """Whether there was one to kill."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        return True
+            if child is not None:
+                os.kill(child, signal.SIGKILL)
+                return True
+        return False
 
     def start_again(self) -> None:
         for worker in self.system.workers:
@@ -81,7 +87,8 @@ class ChildKilled(WorkerFault):
 
     def inject(self) -> None:
         children = [child for worker in self.system.workers for child in worker.children()]
-        self.kill_child(self.system.random.choice(children or [None]))
+        if not self.kill_child(self.system.random.choice(children or [None])):
+            raise NotInjected("no worker had a child")
 
 
 class _ChildKilledByTheSource(WorkerFault):
@@ -97,8 +104,10 @@ class _ChildKilledByTheSource(WorkerFault):
                 done.append(port)
 
         setattr(self.system.source, self.hook, kill)
-        _wait_for(lambda: done)
-        setattr(self.system.source, self.hook, lambda port: None)
+        try:
+            _wait_for(lambda: done)
+        finally:
+            setattr(self.system.source, self.hook, lambda port: None)
 
 
 class ChildKilledAsItAsks(_ChildKilledByTheSource):
@@ -113,6 +122,23 @@ class ChildKilledAsItIsAnswered(_ChildKilledByTheSource):
     hook = "when_answered"
 
 
+class WhoeverAsksIsKilled(WorkerFault):
+    """Each message is poison to the process that works on it, again and again."""
+
+    hold_seconds = (6, 12)
+    needs = ("database", "broker", "source")
+
+    def inject(self) -> None:
+        def kill(port: int) -> None:
+            self.kills += self.kill_child(self.system.child_of(port))
+
+        self.system.source.when_asked = kill
+        _wait_for(lambda: self.kills)
+
+    def heal(self) -> None:
+        self.system.source.when_asked = lambda port: None
+
+
 class ChildrenKilledAfterACommit(WorkerFault):
     """The database has committed a chunk's end, and the child that did it never hears of it."""
 
@@ -121,13 +147,15 @@ class ChildrenKilledAfterACommit(WorkerFault):
 
     def inject(self) -> None:
         link = self.system.database_link
-        link.back.delay_seconds = 0.5
-        done = _chunks_done(self.system)
-        _wait_for(lambda: _chunks_done(self.system) > done, 0.01)
-        for worker in self.system.workers:
-            for child in worker.children():
-                self.kill_child(child)
-        link.back.delay_seconds = 0
+        link.back.delay_seconds = 0.2
+        done = _chunks(self.system, "succeeded")
+        try:
+            _wait_for(lambda: _chunks(self.system, "succeeded") > done, 0.01)
+            for worker in self.system.workers:
+                for child in worker.children():
+                    self.kill_child(child)
+        finally:
+            link.back.delay_seconds = 0
 
 
 class WorkersKilledBeforeTheirAcksArrive(WorkerFault):
@@ -139,13 +167,26 @@ class WorkersKilledBeforeTheirAcksArrive(WorkerFault):
 
     def inject(self) -> None:
         link = self.system.broker_link
-        done = _chunks_done(self.system)
-        link.there.is_silent = True
-        _wait_for(lambda: _chunks_done(self.system) > done, 0.01)
+        deadline = time.monotonic() + _MOMENT_SECONDS
+        while not self._silence_until_a_chunk_is_done():
+            if time.monotonic() > deadline:
+                raise NotInjected("no chunk was done while the broker heard nothing")
         for worker in self.system.workers:
             self.system.kill_worker(worker)
         link.cut()
         link.there.is_silent = False
+
+    def _silence_until_a_chunk_is_done(self) -> bool:
+        """Begins while one is in hand: a broker that hears nothing gets no new work either."""
+        link = self.system.broker_link
+        _wait_for(lambda: _chunks(self.system, "running"), 0.01)
+        done = _chunks(self.system, "succeeded")
+        link.there.is_silent = True
+        with contextlib.suppress(NotInjected):
+            _wait_for(lambda: _chunks(self.system, "succeeded") > done, 0.01, seconds=3)
+            return True
+        link.there.is_silent = False
+        return False
 
     def heal(self) -> None:
         self.start_again()
@@ -236,26 +277,24 @@ class _ServerFault(Fault):
         eventually(lambda: is_up(self.system.broker), _UP_SECONDS)
 
 
-class _Stopped(_ServerFault):
+class _Down(_ServerFault):
+    def heal(self) -> None:
+        self.docker().start()
+        self.wait_until_up()
+
+
+class _Stopped(_Down):
     hold_seconds = (1, 8)
 
     def inject(self) -> None:
         self.docker().stop(timeout=20)
 
-    def heal(self) -> None:
-        self.docker().start()
-        self.wait_until_up()
 
-
-class _Killed(_ServerFault):
+class _Killed(_Down):
     hold_seconds = (0, 3)
 
     def inject(self) -> None:
         self.docker().kill()
-
-    def heal(self) -> None:
-        self.docker().start()
-        self.wait_until_up()
 
 
 class _Paused(_ServerFault):
@@ -295,20 +334,24 @@ class BrokerConnectionsClosed(Fault):
                 management(system.broker, "DELETE", f"connections/{connection['name'].replace(' ', '%20')}")
 
 
-class BrokerShortOfMemory(Fault):
+class BrokerShortOfMemory(_ServerFault):
+    """RabbitMQ lets publishers wait, Redis refuses whatever needs memory."""
+
     part = "broker"
     hold_seconds = (3, 12)
-    brokers = ("rabbitmq",)
 
     def inject(self) -> None:
-        self._set("0")
+        self._set(rabbitmq="0", redis=1)
 
     def heal(self) -> None:
-        self._set("0.6")
+        self._set(rabbitmq="0.6", redis=0)
 
-    def _set(self, watermark: str) -> None:
-        command = ["rabbitmqctl", "set_vm_memory_high_watermark", watermark]
-        code, output = self.system.broker.container.get_wrapped_container().exec_run(command)
+    def _set(self, rabbitmq: str, redis: int) -> None:
+        if not self.system.is_rabbitmq:
+            with self.system.redis() as client:
+                client.config_set("maxmemory", redis)
+            return
+        code, output = self.docker().exec_run(["rabbitmqctl", "set_vm_memory_high_watermark", rabbitmq])
         assert code == 0, output
 
 
@@ -538,14 +581,15 @@ class MessagePublishedTwice(Fault):
             self.system.publish_task(TASKS[chunk["task"]], uuid4().hex, chunk_id=chunk["id"])
 
 
-def _chunks_done(system: System) -> int:
-    return int(system.deployment.pg.value("SELECT count(*) FROM run_chunks WHERE status = 'succeeded'"))
+def _chunks(system: System, status: str) -> int:
+    return int(system.deployment.pg.value("SELECT count(*) FROM run_chunks WHERE status = %s", status))
 
 
-def _wait_for(holds: Callable[[], Any], every_seconds: float = 0.02) -> None:
-    """Until then or for a few seconds, whichever is sooner."""
-    deadline = time.monotonic() + _MOMENT_SECONDS
-    while not holds() and time.monotonic() < deadline:
+def _wait_for(holds: Callable[[], Any], every_seconds: float = 0.02, seconds: float = _MOMENT_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise NotInjected(f"the moment did not come within {seconds} s")
         time.sleep(every_seconds)
 
 

@@ -17,14 +17,24 @@ _ADDRESS = ("street", "city", "state", "postal_code", "country", "lat", "lng")
 _CARD = ("last4", "brand", "exp_month", "exp_year")
 # Deliveries after which RabbitMQ gives a message up.
 _DELIVERY_LIMIT = 5
+# Workers that may die of a chunk (CHUNK_MAX_ATTEMPTS).
+_MOST_ATTEMPTS = 6
+# Rows that the test itself has deleted, to be fetched again, noted in the transaction that did it.
+LOST_ON_PURPOSE = "lost_on_purpose"
+# Why a chunk may fail for good: the source's answer, or a request's message that the broker has not taken.
+_EXPECTED_FAILURES = ("ProviderError", "ProviderNotFound", "ProviderRefused", "BrokerUnavailable")
 
 
 @dataclass(frozen=True)
 class Injected:
-    """How often faults came. kills: processes, and commits whose answer may have been lost."""
+    """How often faults came, by name. killed: processes, and commits whose answer may have been lost, by fault."""
 
     by_name: Counter[str]
-    kills: int
+    killed: Counter[str]
+
+    @property
+    def kills(self) -> int:
+        return self.killed.total()
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,9 @@ def broken(system: System, injected: Injected) -> list[str]:
     """What can only be wrong for good."""
     return [
         *_doubled(system),
+        *_not_noted(system),
+        *_ticks(system, injected),
+        *_failed(system, injected),
         *_dead_letters(system, injected),
         *_miscounted(system, injected),
         *_logged(system),
@@ -94,12 +107,55 @@ def broken(system: System, injected: Injected) -> list[str]:
 def _doubled(system: System) -> Iterable[str]:
     if doubled := compare(system).doubled:
         yield f"{doubled} rows have the natural key of another one"
+
+
+def _not_noted(system: System) -> Iterable[str]:
+    """A row and the note of it in its chunk are of one transaction, so that they agree whatever was killed."""
+    pg = system.deployment.pg
+    for table, task in (
+        ("users", "sync_users"),
+        ("addresses", "enrich_missing_addresses"),
+        ("credit_cards", "enrich_missing_cards"),
+    ):
+        rows = pg.value(f"SELECT count(*) FROM {table}")
+        lost = pg.value(f"SELECT coalesce(sum(rows), 0) FROM {LOST_ON_PURPOSE} WHERE lost_from = %s", table)
+        noted = pg.value(
+            "SELECT coalesce(sum(c.inserted), 0) FROM run_chunks c JOIN runs r ON r.id = c.run_id WHERE r.task = %s",
+            task,
+        )
+        if noted != rows + lost:
+            yield f"{rows + lost} rows of {table} were inserted, and the chunks have noted {noted}"
+
+
+def _ticks(system: System, injected: Injected) -> Iterable[str]:
     ticks = system.deployment.pg.rows(
         "SELECT task, scheduled_for, count(*) AS runs FROM runs WHERE scheduled_for IS NOT NULL"
         " GROUP BY 1, 2 HAVING count(*) > 1"
     )
     for tick in ticks:
         yield f"{tick['task']} has {tick['runs']} runs for the tick of {tick['scheduled_for']}"
+    skipped = system.deployment.pg.rows("""
+        SELECT task, sum(minutes - 1) AS ticks FROM (
+            SELECT task, extract(epoch FROM scheduled_for - lag(scheduled_for) OVER (PARTITION BY task
+            ORDER BY scheduled_for)) / 60 AS minutes FROM runs WHERE scheduled_for IS NOT NULL) gaps
+        WHERE minutes > 1 GROUP BY task
+        """)
+    # Of the ticks that beat was away for, the last one is caught up.
+    may_be_skipped = injected.by_name["beats down over a tick"]
+    for row in skipped:
+        if row["ticks"] > may_be_skipped:
+            yield f"{row['ticks']:.0f} ticks of {row['task']} had no run, and {may_be_skipped} may have had none"
+
+
+def _failed(system: System, injected: Injected) -> Iterable[str]:
+    """A process or a server that dies is only a delay, and fails no chunk: but for one whose every worker dies."""
+    failed = system.deployment.pg.rows(
+        "SELECT error_class, count(*), min(error_message) AS message FROM run_chunks WHERE status = 'failed' GROUP BY 1"
+    )
+    for row in failed:
+        limit = injected.killed["whoever asks is killed"] // _MOST_ATTEMPTS if row["error_class"] == "Abandoned" else 0
+        if row["error_class"] not in _EXPECTED_FAILURES and row["count"] > limit:
+            yield f"{row['count']} chunks have failed by {row['error_class']}: {row['message']}"
 
 
 def _dead_letters(system: System, injected: Injected) -> Iterable[str]:

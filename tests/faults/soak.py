@@ -1,7 +1,8 @@
 """``make soak``: faults for as long as one likes, and figures at the end.
 
 SOAK_SECONDS (1800) for each broker. SOAK_FAULT_SECONDS (20) between two faults. SOAK_BROKER: rabbitmq, redis or both.
-SOAK_SEED: what a former run has printed, for the same faults in the same order.
+SOAK_SEED: what a former run has printed, for the same faults in the same order. One that cannot come just then, since
+another one is there, comes later.
 """
 
 import json
@@ -26,9 +27,8 @@ def soak(broker: str, seconds: float, every_seconds: float, seed: int) -> Figure
     kept = PROJECT / "var" / "soak" / broker
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
-    random = Random(seed)
-    with open_system(broker, kept, random) as system:
-        figures = Engine(system).run(decks(random, broker), every_seconds, seconds)
+    with open_system(broker, kept, seed) as system:
+        figures = Engine(system, seed).run(decks(Random(seed), broker), every_seconds, seconds)
         logged = tracebacks(system)
     told = {
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -54,6 +54,7 @@ def _row(figures: Figures, seconds: float, every_seconds: float) -> str:
         figures.mirrored.lost,
         figures.mirrored.doubled,
         f"{sum(figures.runs.values()):,} in {figures.chunks:,} chunks",
+        figures.runs.get("failed", 0),
         sum(figures.dead_letters.values()),
         f"{middle:.1f}, {most:.1f}",
         len(figures.broken),

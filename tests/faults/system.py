@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -60,8 +61,8 @@ class Worker:
         return Path(f"/dev/shm/synergyway-metrics-{os.getuid()}-{self.port}")
 
     def children(self) -> list[int]:
-        """The processes of the pool."""
-        if self.role is None:
+        """The processes of the pool, once it has work: Celery ends a worker whose children die as it starts."""
+        if self.role is None or '"celery.worker.strategy"' not in self.role.log():
             return []
         with suppress(OSError):
             return self.role.children()
@@ -70,7 +71,10 @@ class Worker:
 
 @dataclass
 class System:
-    """All parts. Servers are reached directly from here, and through the links by the roles."""
+    """All parts. Servers are reached directly from here, and through the links by the roles.
+
+    random: for whatever a fault chooses. problems: a sentence for each thing that a role did and must not do.
+    """
 
     random: Random
     folder: Path
@@ -82,8 +86,9 @@ class System:
     source: FakeSource
     population: Population
     workers: list[Worker]
-    beats: list[Role | None] = field(default_factory=list)
+    beats: list[Role] = field(default_factory=list)
     api_port: int = 0
+    problems: list[str] = field(default_factory=list)
 
     @property
     def is_rabbitmq(self) -> bool:
@@ -111,10 +116,12 @@ class System:
         if role is not None:
             with suppress(ProcessLookupError):
                 role.kill()
-            worker.counted.append(read_counters(worker.folder))
+            # One that has ended by itself has deleted them.
+            if worker.folder.is_dir():
+                worker.counted.append(read_counters(worker.folder))
 
     def stop_worker(self, worker: Worker) -> None:
-        """Lets it finish what it has begun. Raises subprocess.TimeoutExpired when that takes it two minutes."""
+        """Lets it finish what it has begun, within two minutes."""
         role, worker.role = worker.role, None
         if role is None:
             return
@@ -124,7 +131,14 @@ class System:
         try:
             for file in worker.folder.glob("*.db"):
                 os.link(file, kept / file.name)
-            role.stop(120)
+            try:
+                if code := role.stop(120):
+                    self.problems.append(f"{role.log_file.name}: the worker that was told to stop ended with {code}")
+            except subprocess.TimeoutExpired:
+                self.problems.append(
+                    f"{role.log_file.name}: the worker that was told to stop worked on for two minutes"
+                )
+                role.kill()
             worker.counted.append(read_counters(kept))
         finally:
             shutil.rmtree(kept)
@@ -169,13 +183,8 @@ class System:
 
     def waiting(self) -> dict[str, int]:
         """Messages by queue, delivered ones included, the dead letters apart; only queues that hold some."""
-        if self.is_rabbitmq:
-            listed = json.loads(management(self.broker, "GET", f"queues/{self.deployment.vhost}"))
-            counts = {queue["name"]: queue.get("messages", 0) for queue in listed}
-            counts.pop("synergyway.dead", None)
-        else:
-            with self.redis() as client:
-                counts = {"synergyway": int(client.llen("synergyway")), "unacked": int(client.hlen("unacked"))}
+        counts = self.deployment.queues()
+        counts.pop("synergyway.dead", None)
         return {name: count for name, count in counts.items() if count}
 
     def dead_letters(self) -> list[tuple[str, str]]:
@@ -219,7 +228,7 @@ def read_counters(folder: Path) -> Scrape:
 
 
 @contextmanager
-def open_system(broker: str, folder: Path, random: Random) -> Iterator[System]:
+def open_system(broker: str, folder: Path, seed: object) -> Iterator[System]:
     """A system that is set up and has not started its roles."""
     with ExitStack() as opened:
         database = opened.enter_context(_postgresql())
@@ -251,11 +260,20 @@ def open_system(broker: str, folder: Path, random: Random) -> Iterator[System]:
         }
         deployment = Deployment(pg, environment, folder, broker, server, vhost)
         opened.callback(deployment.close)
-        population = Population(_USERS, random)
+        population = Population(_USERS, Random(f"population {seed}"))
         source.respond = population
         workers = [Worker(port) for port in free_ports(2)]
         yield System(
-            random, folder, database, server, database_link, broker_link, deployment, source, population, workers
+            Random(f"faults {seed}"),
+            folder,
+            database,
+            server,
+            database_link,
+            broker_link,
+            deployment,
+            source,
+            population,
+            workers,
         )
 
 

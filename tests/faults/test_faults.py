@@ -1,7 +1,6 @@
 """A selection of the faults, done to the whole service while it works. ``make soak`` does all of them, for long."""
 
 from pathlib import Path
-from random import Random
 
 import pytest
 
@@ -16,6 +15,7 @@ ON_RABBITMQ = (
     faults.ChildKilledAsItAsks,
     faults.ChildKilledAsItIsAnswered,
     faults.ChildrenKilledAfterACommit,
+    faults.WhoeverAsksIsKilled,
     faults.WorkersKilledBeforeTheirAcksArrive,
     faults.MessageForAnUnknownTask,
     faults.MessageOfGarbage,
@@ -35,6 +35,7 @@ ON_REDIS = (
     faults.SourceThrottlesByDate,
     faults.LinkToBrokerSilent,
     faults.MessagePublishedTwice,
+    faults.BrokerShortOfMemory,
     faults.WorkerToldToStop,
 )
 
@@ -43,8 +44,8 @@ ON_REDIS = (
 def test_whatever_is_done_to_the_service_nothing_is_lost_and_nothing_is_doubled(
     broker: str, chosen: tuple[type[Fault], ...], tmp_path: Path
 ) -> None:
-    with open_system(broker, tmp_path, Random(broker)) as system:
-        figures = Engine(system).run(chosen, every_seconds=5)
+    with open_system(broker, tmp_path, broker) as system:
+        figures = Engine(system, broker).run(chosen, every_seconds=5)
 
     assert figures.broken == []
     assert figures.not_injected == {}
