@@ -43,8 +43,8 @@ class MovedClock:
 
     def __init__(self, file: Path, faked: dict[str, str]) -> None:
         self._file = file
-        # Without the last, a process looks into the file every ten seconds.
-        self.variables = {**faked, "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1"}
+        # Looked into once a second. At each look at the clock would take so long that processes stood still.
+        self.variables = {**faked, "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_CACHE_DURATION": "1"}
         self.move(0)
 
     def move(self, hours: int) -> None:
