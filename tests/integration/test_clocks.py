@@ -43,7 +43,7 @@ class MovedClock:
 
     def __init__(self, file: Path, faked: dict[str, str]) -> None:
         self._file = file
-        # Looked into once a second. At each look at the clock would take so long that processes stood still.
+        # Looked into once a second, and not with each look at the clock, which would cost a busy machine much.
         self.variables = {**faked, "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_CACHE_DURATION": "1"}
         self.move(0)
 
