@@ -92,7 +92,7 @@ clean:  ## Remove the environment and what runs and tests have left
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No environment could be made. Debian and Ubuntu have what it takes in a package of its own: apt install python3-venv" >&2; exit 1; }
 
 # Each mark is older than the lock file that it stands for when that has changed.
 $(VENV)/runtime: requirements.lock | $(BIN)/python

@@ -18,6 +18,7 @@ from app.api.headers import DefaultHeaders
 from app.api.metrics import HttpMetrics
 from app.api.observing import ObservedRequests
 from app.api.starting import Starter
+from app.api.unmatched import add_unmatched
 from app.async_db import async_database
 from app.logging_config import configure_logging
 from app.metrics import serve
@@ -75,6 +76,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
     app.mount("/static", Assets())
     document(app)
     app.add_api_route("/", lambda: RedirectResponse("/users/ui"), include_in_schema=False)
+    add_unmatched(app)
     return app
 
 

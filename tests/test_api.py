@@ -732,3 +732,60 @@ def test_users_who_left_can_be_told_from_those_who_stayed(
 
     assert [name[-1] for page in pages for name in page] == wanted
     assert client.get(f"/users?{query}&count=true").headers["X-Total-Count"] == str(len(wanted))
+
+
+# Addresses that are not quite right
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/users/", "/users"),
+        ("/users/?limit=1&q=%2F%3F", "/users?limit=1&q=%2F%3F"),
+        ("/users/ui/", "/users/ui"),
+        ("/users/ui/runs//", "/users/ui/runs"),
+        ("/users/%3Fx%0D%0A/", "/users/%3Fx%0D%0A"),
+        ("/docs/", "/docs"),
+    ],
+)
+def test_a_slash_too_many_leads_to_the_address_without_it_on_the_host_and_by_the_scheme_that_the_client_has_used(
+    client: TestClient, path: str, location: str
+) -> None:
+    response = client.get(f"http://users.example{path}", follow_redirects=False)
+
+    assert (response.status_code, response.headers["Location"]) == (307, location)
+
+
+def test_a_run_is_asked_for_with_a_slash_too_many_by_the_same_method(client: TestClient) -> None:
+    response = client.post("/runs/", json={"task": "sync_users"}, follow_redirects=False)
+
+    # Which has the client send its body again.
+    assert (response.status_code, response.headers["Location"]) == (307, "/runs")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/nothing/", "//evil.example/", "/\\evil.example/", "//", "/static/"])
+def test_an_address_with_nothing_behind_it_leads_nowhere(client: TestClient, path: str) -> None:
+    response = client.get(f"http://users.example{path}", follow_redirects=False)
+
+    assert response.status_code == 404
+    assert "Location" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/runs", "GET, POST"),
+        ("POST", "/users", "GET"),
+        ("PUT", "/runs/1", "GET"),
+        ("DELETE", "/users/ui", "GET"),
+        ("PATCH", "/healthz", "GET"),
+        ("POST", "/static/page.css", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_an_address_does_not_take_is_told_all_those_that_it_takes(
+    client: TestClient, method: str, path: str, allowed: str
+) -> None:
+    response = client.request(method, path)
+
+    assert (response.status_code, response.headers["Allow"]) == (405, allowed)
+    assert response.json() == {"detail": f"This address does not take {method}: it takes {allowed}."}

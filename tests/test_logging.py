@@ -220,3 +220,18 @@ def test_requests_are_logged_unless_uvicorn_is_told_not_to(
         api.process.wait(20)
 
         assert ("GET /healthz" in api.output.read_text()) == is_told
+
+
+@pytest.mark.parametrize(("believed", "named"), [("192.0.2.0/24", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.7")])
+def test_the_access_log_names_the_client_behind_a_proxy_that_is_believed(
+    believed: str, named: str, database_url: str, tmp_path: Path
+) -> None:
+    with running_api(tmp_path, database_url, FORWARDED_ALLOW_IPS=believed) as api:
+        request = urllib.request.Request(f"http://127.0.0.1:{api.port}/healthz")
+        request.add_header("X-Forwarded-For", "203.0.113.7")
+        urllib.request.urlopen(request, timeout=10).close()
+        api.process.terminate()
+        api.process.wait(20)
+
+        (line,) = [line for line in api.output.read_text().splitlines() if "GET /healthz" in line]
+        assert json.loads(line)["message"].startswith(f"{named}:")

@@ -1,9 +1,11 @@
 """Runs over HTTP: who may start them, what is answered, how they are looked back at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from threading import Semaphore, get_ident
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr, TypeAdapter
 
+from app.db import Database
 from app.errors import BrokerUnavailable
 from app.queries import chunks as chunk_queries
 from app.records import ChunkMessage, Job
@@ -18,6 +21,7 @@ from app.schemas import RunOut
 from app.services import runs
 from app.settings import Settings
 from tests.conftest import LocalWorker
+from tests.deployment import eventually
 from tests.fake_source import Answer, DummyJsonLike, FakeSource, Query
 
 Sample = Callable[[int], DummyJsonLike]
@@ -515,3 +519,44 @@ def test_a_failed_run_says_why(client: TestClient, worker: LocalWorker, source: 
 
     assert (failed["status"], failed["error_class"]) == ("failed", "ProviderError")
     assert "none of the known sources" in failed["error_message"]
+
+
+# Many at once
+
+
+class HeldDatabase:
+    """A database whose transactions wait until they are let go, one by one. begun: the threads that have come."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.let_go = Semaphore(0)
+        self.begun: list[int] = []
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        self.begun.append(get_ident())
+        assert self.let_go.acquire(timeout=60)
+        with self._database.transaction() as connection:
+            yield connection
+
+
+def test_the_ninth_start_at_once_waits_for_one_of_eight_and_everything_else_is_answered(
+    open_client: Callable[..., TestClient], worker: LocalWorker
+) -> None:
+    held = HeldDatabase(worker.context.database)
+    client = open_client(replace(worker.context, database=held), API_TOKEN=TOKEN)
+    limiter = client.app.state.starter._limiter
+
+    with ThreadPoolExecutor(9) as pool:
+        answers = [pool.submit(post, client) for _ in range(9)]
+        eventually(lambda: limiter.statistics().tasks_waiting == 1)
+        eventually(lambda: len(held.begun) >= 8)
+
+        assert len(held.begun) == 8
+        assert listed(client) == []
+        held.let_go.release()
+        eventually(lambda: len(held.begun) == 9)
+        held.let_go.release(8)
+
+    assert {answer.result().status_code for answer in answers} == {202}
+    assert sorted(answer.result().json()["status"] for answer in answers) == ["queued"] + ["skipped"] * 8

@@ -41,6 +41,19 @@ def test_no_replicas_pause_a_component(component: str) -> None:
     assert render({component: {"replicas": 0}}).pod(component).owner["spec"]["replicas"] == 0
 
 
+@pytest.mark.parametrize("value", ["", "10.0.0.0/8,192.0.2.1"])
+def test_proxies_in_front_of_the_api_are_believed_when_they_are_named(value: str) -> None:
+    manifests = render({"api": {"forwardedAllowIps": value}})
+    believing = {
+        (pod.name, variable["value"])
+        for pod in manifests.pods()
+        for container in pod.containers
+        for variable in container.get("env", [])
+        if variable["name"] == "FORWARDED_ALLOW_IPS"
+    }
+    assert believing == ({(manifests.pod("api").name, value)} if value else set())
+
+
 @pytest.mark.parametrize(
     ("component", "values"),
     [

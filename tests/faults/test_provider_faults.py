@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -281,28 +281,55 @@ def test_a_page_that_comes_again_in_mid_run_ends_it_and_keeps_the_pages_before(
     assert len(source.requests) < 20
 
 
+@pytest.mark.parametrize(
+    ("seed", "status", "error"),
+    [
+        (3, "succeeded", None),
+        # The first user comes again: that looks like a source that ignores paging, as it well may be.
+        (1, "failed", "the source sends the same page again and again: it ignores paging; check USERS_API_URL"),
+    ],
+    ids=["all pages", "the first user again"],
+)
 def test_users_whose_order_changes_with_each_request_are_no_duplicates_and_nobody_is_removed(
-    make_worker: MakeWorker, source: FakeSource, sample: Sample
+    make_worker: MakeWorker, source: FakeSource, sample: Sample, seed: int, status: str, error: str | None
 ) -> None:
-    shuffle = random.Random(6).shuffle
-    users = list(sample(USERS).users.values())
+    worker = make_worker(USERS_PAGE_SIZE=10)
+    users = sample(USERS)
+    source.respond = users
+    worker.call(Job.SYNC_USERS)
+    everybody = "SELECT * FROM users WHERE external_id NOT IN (7, :new) ORDER BY id".replace(":new", str(USERS + 1))
+    before = worker.rows(everybody)
+    shuffle, order, read = random.Random(seed).shuffle, [*users.users, USERS + 1], set[int]()
+    users.users[USERS + 1] = sample_user(USERS + 1)
+    users.users[7]["firstName"] = "Renamed"
 
     def shuffled(path: str, query: Query) -> Answer:
-        shuffle(users)
-        skip, limit = int(query.get("skip", 0)), int(query.get("limit", 30))
-        return Answer({"users": users[skip:][:limit], "total": USERS})
+        if "firstName" not in query.get("select", ""):
+            return users(path, query)
+        shuffle(order)
+        page = order[int(query["skip"]) :][: int(query["limit"])]
+        read.update(page)
+        return Answer({"users": [users.users[number] for number in page], "total": len(order)})
 
-    worker = make_worker(USERS_PAGE_SIZE=10)
-    source.respond = sample(USERS)
-    worker.call(Job.SYNC_USERS)
-    before = worker.rows("SELECT * FROM users ORDER BY id")
     source.respond = shuffled
 
-    # A page of nobody new looks like one that comes again, as it well may be.
-    with suppress(ProviderError):
+    with pytest.raises(ProviderError) if error else nullcontext():
         worker.call(Job.SYNC_USERS)
 
-    assert worker.rows("SELECT * FROM users ORDER BY id") == before
+    (run,) = worker.rows("SELECT * FROM runs WHERE task = 'sync_users' ORDER BY id DESC LIMIT 1")
+    assert (run["status"], run["error_message"]) == (status, error)
+    # What was read is written, each change once, although others came twice and others never.
+    assert 10 < len(read) < len(order)
+    assert {7, USERS + 1} < read
+    assert (run["inserted"], run["updated"], run["removed"]) == (1, 1, 0)
+    assert run["unchanged"] > 10
+    assert worker.rows(everybody) == before
+    assert worker.rows("SELECT name FROM users WHERE external_id = 7") == [
+        {"name": f"Renamed {users.users[7]['lastName']}"}
+    ]
+    assert worker.rows("SELECT count(*) AS n, count(removed_at) AS removed FROM users") == [
+        {"n": USERS + 1, "removed": 0}
+    ]
 
 
 # Memory

@@ -192,7 +192,8 @@ def test_roles_that_start_before_the_broker_say_so_shortly_and_work_when_it_come
         # What is read needs no broker; what is asked for is refused, and says why.
         assert answered(port, "/readyz")[0] == 200
         status, text = answered(port, "/runs", {"task": "sync_users"})
-        assert status in (202, 503), text
+        # Beat has noted its own run before, which is open unless the database came later than this request.
+        assert (status, json.loads(text).get("status")) in ((202, "skipped"), (503, None)), text
         for role in deployment.roles:
             assert role.process.poll() is None
             told_shortly(role)
