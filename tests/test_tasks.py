@@ -1,7 +1,7 @@
 """What the three jobs do, from a source to the tables."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -87,6 +87,24 @@ def test_three_hopeless_users_do_not_keep_the_others_from_being_enriched(
     assert worker.rows("SELECT status, inserted, rejected, missing FROM runs ORDER BY id DESC LIMIT 1") == [
         {"status": "succeeded", "inserted": 97, "rejected": 2, "missing": 1}
     ]
+
+
+def test_users_who_are_refused_do_not_block_the_others(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    users = sample(40)
+    source.respond = users
+    worker = make_worker()
+    worker.call(Job.SYNC_USERS)
+    worker.execute("DELETE FROM credit_cards")
+    worker.execute("UPDATE users SET card_checks = 0, card_due_at = '1970-01-01 00:00:00.000000'")
+    users.spoiled = {number: Answer({"message": "private"}, status=403) for number in range(1, 22)}
+
+    for _ in range(2):
+        with suppress(ProviderError):
+            worker.call(Job.ENRICH_MISSING_CARDS, 20)
+
+    assert worker.rows("SELECT count(*) AS n FROM users WHERE has_card") == [{"n": 19}]
 
 
 def test_an_answer_of_an_unknown_shape_fails_the_run(worker: LocalWorker, source: FakeSource) -> None:
