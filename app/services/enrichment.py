@@ -76,6 +76,9 @@ def steps(context: Context, claim: Claim, enrichment: Enrichment) -> Iterator[St
             useful = bool(answers.records or answers.missing)
             last = position == len(user_ids)
             yield Step(position, write, failure=answers.failure, progress=useful, last=last)
+            if answers.failure is not None:
+                # The next step is made while this one is written: nothing may be asked before its failure is raised.
+                return
             last_attempt = last_attempt and not useful
 
 
