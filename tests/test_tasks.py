@@ -154,6 +154,34 @@ def test_users_that_the_source_answers_badly_every_time_are_put_off_by_the_last_
     assert worker.rows("SELECT count(*) AS n FROM users WHERE address_checks = 1") == [{"n": 3}]
 
 
+def test_the_last_attempt_puts_off_nobody_who_was_not_asked_for(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    users = sample(50)
+    source.respond = users
+    worker = make_worker(CHUNK_MAX_ATTEMPTS=1, PROVIDER_PARALLELISM=4)
+    worker.call(Job.SYNC_USERS)
+    worker.execute("DELETE FROM addresses")
+    asked: set[str] = set()
+
+    def break_down(path: str, query: Query) -> Answer:
+        if query.get("limit") == "1":
+            return users(path, query)
+        asked.add(path)
+        return Answer(b"oops", status=503)
+
+    source.respond = break_down
+
+    with pytest.raises(ProviderUnavailable):
+        worker.call(Job.ENRICH_MISSING_ADDRESSES, 50)
+
+    put_off = worker.rows("SELECT external_id FROM users WHERE address_checks = 1")
+    assert {f"/users/{user['external_id']}" for user in put_off} == asked - {"/users"}
+    assert worker.rows("SELECT status, rejected FROM runs ORDER BY id DESC LIMIT 1") == [
+        {"status": "failed", "rejected": 4}
+    ]
+
+
 def test_a_failure_on_page_seven_keeps_pages_one_to_six(
     worker: LocalWorker, make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
 ) -> None:
