@@ -268,6 +268,37 @@ def test_rejected_records_are_named_and_counted_and_the_rest_goes_on(
     assert "longlong" not in caplog.text
 
 
+def test_half_a_character_is_rejected_with_its_record_alone(
+    worker: LocalWorker, source: FakeSource, sample: Sample
+) -> None:
+    users = sample(5)
+    users.users[2]["firstName"] = "half \ud83d"
+    users.users[3]["address"]["city"] = "half \ud83d"
+    users.users[4]["bank"]["cardType"] = "half \ud83d"
+    source.respond = users
+
+    worker.call(Job.SYNC_USERS)
+
+    assert worker.rows("SELECT status, inserted, rejected FROM runs ORDER BY id") == [
+        {"status": "succeeded", "inserted": 4, "rejected": 1},
+        {"status": "succeeded", "inserted": 3, "rejected": 1},
+        {"status": "succeeded", "inserted": 3, "rejected": 1},
+    ]
+
+
+@pytest.mark.parametrize("written", ["-5", " 12 ", "1_000", "+7", 13.0, "0012"], ids=repr)
+def test_whoever_is_mirrored_is_enriched_however_the_source_writes_the_id(
+    worker: LocalWorker, source: FakeSource, written: object
+) -> None:
+    unusual, usual = {**sample_user(1), "id": written}, sample_user(2)
+    answers = {"/users": {"users": [unusual, usual], "total": 2}, "/users/2": usual}
+    source.respond = lambda path, query: Answer(answers.get(path, unusual))
+
+    worker.call(Job.SYNC_USERS)
+
+    assert worker.rows("SELECT count(*) AS n FROM users WHERE has_address AND has_card") == [{"n": 2}]
+
+
 def test_a_chunk_that_has_used_its_time_goes_on_in_a_message_of_its_own(
     make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
 ) -> None:
