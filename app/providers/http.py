@@ -238,7 +238,7 @@ def _parse(body: bytes, content_type: str, where: str) -> Any:
     except ValueError as error:
         problem = "it is HTML" if "html" in content_type.lower() else str(error)
     if _HALF_A_PAIR.search(body):
-        # JSON's grammar allows one half of a surrogate pair, and from_json does not: it must not cost the other records.
+        # JSON's grammar allows half a surrogate pair, and from_json does not: it must not cost the other records.
         with suppress(ValueError, RecursionError):
             return json.loads(body.decode(), parse_constant=_refuse)
     raise ProviderError(f"{where} answered with something that is not JSON: {problem}")

@@ -45,9 +45,10 @@ def note_page(dialect: str) -> Insert:
     """Inserts such a row, unless a worker that has taken the chunk over has: who holds the lease is asked for next."""
     columns = SeenPage.__table__.columns
     insert = (postgresql if dialect == "postgresql" else sqlite).insert(SeenPage.__table__)
-    return insert.values(
+    statement: Insert = insert.values(
         {column.name: bindparam(column.name, type_=column.type) for column in columns}
     ).on_conflict_do_nothing()
+    return statement
 
 
 def count_absent(connection: Connection, run_id: int) -> int:
