@@ -10,7 +10,7 @@ SynergyWayError
 ├── Abandoned                 workers died of a chunk once too often
 └── ProviderError             the source refused, or answered what cannot be used: asking again is no help
     ├── ProviderNotFound      the source has no such record
-    ├── ProviderRefused       the source refused the request, whoever it was about
+    ├── ProviderRefused       the source refused the request: for one record, or whoever asks
     └── ProviderUnavailable   the source may answer later (also a requests.RequestException)
 """
 

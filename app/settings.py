@@ -60,6 +60,12 @@ def _split(text: str) -> SplitResult:
     return parts
 
 
+def _with_user(url: str, user: str) -> str:
+    """The address with the user in it, unless it has one."""
+    parts = urlsplit(url)
+    return url if "@" in parts.netloc else parts._replace(netloc=f"{user}@{parts.netloc}").geturl()
+
+
 def _check_options(options: Mapping[str, Any]) -> None:
     from psycopg import ProgrammingError  # noqa: PLC0415  # SQLite does without the driver
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415
@@ -191,14 +197,13 @@ class Settings(BaseSettings):
 
     @property
     def broker_url(self) -> str:
-        """The broker's address with user and password, percent-encoded."""
+        """The broker's address, or several with ``;`` between them, each with user and password, percent-encoded."""
         url = self.celery_broker_url.get_secret_value()
-        parts = urlsplit(url)
-        if "@" in parts.netloc or self.celery_broker_password is None:
+        if self.celery_broker_password is None:
             return url
         password = quote(self.celery_broker_password.get_secret_value(), safe="")
         user = f"{quote(self.celery_broker_username or '', safe='')}:{password}"
-        return parts._replace(netloc=f"{user}@{parts.netloc}").geturl()
+        return ";".join(_with_user(alternative, user) for alternative in url.split(";"))
 
     @model_validator(mode="after")
     def _token_is_there(self) -> "Settings":
@@ -217,14 +222,15 @@ class Settings(BaseSettings):
                 f"they are {self.chunk_seconds:g}, {self.task_soft_time_limit_seconds}, {self.task_time_limit_seconds}"
             )
         # The lease is renewed when something is written. Until then a source may use up the chunk's time and two more
-        # answers, each of which may wait for its connection first.
+        # answers, each of which may wait for its connection first. Before it is known for whom it has an answer, it is
+        # asked four times, however long that takes: for two pages, for users one by one, and for nobody in particular.
         answer = self.provider_connect_timeout_seconds + self.provider_timeout_seconds
-        slowest = self.chunk_seconds + 2 * answer
+        slowest = max(self.chunk_seconds + 2 * answer, 4 * answer)
         if slowest > self.chunk_lease_seconds:
             raise ValueError(
                 "CHUNK_LEASE_SECONDS must be at least CHUNK_SECONDS + 2 x (PROVIDER_CONNECT_TIMEOUT_SECONDS + "
-                f"PROVIDER_TIMEOUT_SECONDS), or slow answers cost the lease: {slowest:g}, and it is "
-                f"{self.chunk_lease_seconds}"
+                "PROVIDER_TIMEOUT_SECONDS), and at least 4 x these two, or slow answers cost the lease: "
+                f"{slowest:g}, and it is {self.chunk_lease_seconds}"
             )
         return self
 

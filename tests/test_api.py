@@ -216,7 +216,8 @@ def test_offset_leaves_out_users(client: TestClient, mirror: Mirror) -> None:
 
     assert names(client, "/users?offset=3") == ["User 04", "User 05"]
     assert names(client, "/users?offset=5") == []
-    assert names(client, f"/users?offset={BEYOND_64_BITS - 1}&limit=100") == []
+    assert names(client, f"/users?offset={BEYOND_64_BITS - 102}&limit=100") == []
+    assert names(client, f"/users?offset={BEYOND_64_BITS - 102}&limit=100&has_address=true") == []
 
 
 # Pages
@@ -448,6 +449,7 @@ def named_fields(body: dict[str, Any]) -> set[str]:
         ("/users?offset=-1", "offset"),
         ("/users?offset=many", "offset"),
         (f"/users?offset={BEYOND_64_BITS}", "offset"),
+        (f"/users?offset={BEYOND_64_BITS - 1}&has_address=true", "offset"),
         (f"/users?offset={'9' * 5_000}", "offset"),
         (f"/users?offset=-{BEYOND_64_BITS}", "offset"),
         ("/users?offset=%00", "offset"),

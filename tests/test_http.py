@@ -127,6 +127,12 @@ def test_text_in_any_script_arrives_unchanged(http: HttpClient, source: FakeSour
     assert http.get_json(source.url) == json.loads(content)
 
 
+def test_half_a_character_does_not_cost_the_rest_of_the_answer(http: HttpClient, source: FakeSource) -> None:
+    source.answer(b'{"users": ["Ada", "\\uD83D", "\xc3\xa9\\ud83d\\ude00"]}')
+
+    assert http.get_json(source.url) == {"users": ["Ada", "\ud83d", "é😀"]}
+
+
 def test_a_packed_body_is_unpacked(http: HttpClient, source: FakeSource) -> None:
     source.answer(gzip.compress(b'{"users": []}'), headers={"Content-Encoding": "gzip"})
 
@@ -278,7 +284,10 @@ def test_html_where_json_was_due_is_named(http: HttpClient, source: FakeSource) 
         pytest.param(b'{"cardNumber": 0%s}' % CARD.encode(), id="number with a leading zero"),
         pytest.param(b'["%s", NaN]' % CARD.encode(), id="NaN"),
         pytest.param(b'["%s", Infinity]' % CARD.encode(), id="infinity"),
-        pytest.param(b'["%s", "\\ud83d"]' % CARD.encode(), id="half a character"),
+        pytest.param(b'["%s", "\\ud83d", NaN]' % CARD.encode(), id="half a character and NaN"),
+        pytest.param(b'["%s", "\\ud83d"' % CARD.encode(), id="half a character, truncated"),
+        pytest.param(b'["%s", "\\ud83d", "\xff"]' % CARD.encode(), id="half a character, not UTF-8"),
+        pytest.param(b'["%s", "\\ud83d", ' % CARD.encode() + b"[" * 9_000, id="half a character, too deep"),
         pytest.param(b"[" * 2000 + CARD.encode() + b"]" * 2000, id="too deep"),
         pytest.param(b"9" * 5000, id="a number of too many digits"),
     ],

@@ -472,7 +472,53 @@ def test_a_source_that_refuses_is_not_asked_for_the_others(
     with pytest.raises(ProviderRefused):
         look_up().ask(numbers, SECONDS)
 
-    assert len(source.requests) == 1
+    # The second one asks for nobody, to find out who is refused.
+    assert len(source.requests) == 2
+    assert source.requests[1] == ("/users", {"limit": "1", "skip": "0", "select": "id"})
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize("numbers", [range(1, 11), range(20, 201, 20)], ids=["on a page", "one by one"])
+def test_a_user_who_is_refused_does_not_cost_the_others(
+    look_up: Open, source: FakeSource, status: int, numbers: range
+) -> None:
+    users = owners(range(1, 201))
+    users.spoiled[numbers[0]] = Answer({"message": "private"}, status=status)
+    source.respond = lambda path, query: (
+        users.spoiled[numbers[0]] if query.get("skip") == "0" and query["limit"] == "10" else users(path, query)
+    )
+
+    answers, _ = ask_for_all(look_up(), numbers)
+
+    assert answers.records == addresses(numbers[1:])
+    assert answers.bad.keys() == {numbers[0]}
+    assert f"answered {status}" in answers.bad[numbers[0]]
+
+
+def test_users_who_are_all_refused_by_a_source_that_answers_others_are_bad(look_up: Open, source: FakeSource) -> None:
+    users = owners(range(1, 201))
+    users.spoiled = {number: Answer({"message": "private"}, status=403) for number in (20, 60, 100, 140, 180)}
+    source.respond = users
+
+    answers = look_up().ask(list(users.spoiled), SECONDS)
+
+    assert answers.bad.keys() == users.spoiled.keys()
+    assert "none of 5 answers could be used" in str(answers.failure)
+
+
+def test_answers_before_the_source_refuses_everybody_are_kept_and_nobody_is_blamed(
+    look_up: Open, source: FakeSource
+) -> None:
+    refusal = Answer({"message": "your key has expired"}, status=401)
+    source.respond = interrupted(owners(range(1, 1000)), after=6, by=refusal)
+
+    answers = look_up().ask([20 * number for number in range(1, 20)], SECONDS)
+
+    assert answers.records == addresses(answers.records)
+    assert len(answers.records) == 6
+    assert (answers.missing, answers.bad) == (set(), {})
+    assert isinstance(answers.failure, ProviderRefused)
+    assert len(source.requests) == 9
 
 
 def test_when_the_time_is_over_somebody_is_answered_and_the_others_wait(look_up: Open, source: FakeSource) -> None:

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr, TypeAdapter
+from sqlalchemy import event
 
 from app.db import Database
 from app.errors import BrokerUnavailable
@@ -384,6 +385,22 @@ def test_what_the_failed_run_stood_in_the_way_of_is_made_up_for(
     runs.reap(worker.context)
     worker.work_off()
     assert worker.rows("SELECT count(*) AS n FROM users WHERE has_card") == [{"n": 3}]
+
+
+def test_a_run_that_was_not_started_and_stood_in_nobodys_way_costs_no_further_update(
+    open_client: Callable[..., TestClient], worker: LocalWorker
+) -> None:
+    updates: list[str] = []
+
+    @event.listens_for(worker.context.database.engine, "before_cursor_execute")
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("UPDATE run_chunks") and "publications" in statement:
+            updates.append(statement)
+
+    client = open_client(replace(worker.context, publish=refuse), API_TOKEN=TOKEN)
+
+    assert post(client).status_code == 503
+    assert updates == []
 
 
 # Looking back

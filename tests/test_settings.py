@@ -185,7 +185,8 @@ def test_a_wrong_value_is_refused_in_one_line(name: str, value: str) -> None:
     [
         ({"CHUNK_SECONDS": 400}, ["CHUNK_SECONDS", "TASK_SOFT_TIME_LIMIT_SECONDS", "400", "270"]),
         ({"TASK_TIME_LIMIT_SECONDS": 100}, ["TASK_SOFT_TIME_LIMIT_SECONDS", "TASK_TIME_LIMIT_SECONDS", "270", "100"]),
-        ({"PROVIDER_TIMEOUT_SECONDS": 60}, ["PROVIDER_TIMEOUT_SECONDS", "CHUNK_LEASE_SECONDS", "60"]),
+        ({"CHUNK_SECONDS": 40}, ["CHUNK_SECONDS", "CHUNK_LEASE_SECONDS", "66", "60"]),
+        ({"PROVIDER_TIMEOUT_SECONDS": 20}, ["PROVIDER_TIMEOUT_SECONDS", "CHUNK_LEASE_SECONDS", "92", "60"]),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_by_their_names(
@@ -311,6 +312,12 @@ def test_rabbitmq_and_redis_are_taken_as_brokers(url: str) -> None:
         ("redis://redis:6379/0", None, "geheim", "redis://:geheim@redis:6379/0"),
         ("amqp://u:p@rabbitmq//", "sw", "other", "amqp://u:p@rabbitmq//"),
         ("amqp://rabbitmq//", None, None, "amqp://rabbitmq//"),
+        (
+            "amqp://a//;amqp://u:p@b//;amqp://c//",
+            "sw",
+            "geheim",
+            "amqp://sw:geheim@a//;amqp://u:p@b//;amqp://sw:geheim@c//",
+        ),
     ],
 )
 def test_user_and_password_of_the_broker_are_put_into_an_address_that_has_none(

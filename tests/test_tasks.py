@@ -1,7 +1,7 @@
 """What the three jobs do, from a source to the tables."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,9 +14,11 @@ from app.errors import Abandoned, BrokerUnavailable, ProviderError, ProviderUnav
 from app.models import RunChunk
 from app.queries import chunks as chunk_queries
 from app.queries import clock
-from app.records import ChunkMessage, Job
+from app.records import ChunkMessage, Claim, Job
 from app.sample_provider import user as sample_user
 from app.services import runs
+from app.services.chunks import Step, perform
+from app.services.context import Context
 from tests.conftest import LocalWorker
 from tests.fake_source import Answer, DummyJsonLike, FakeSource, Query
 
@@ -89,6 +91,24 @@ def test_three_hopeless_users_do_not_keep_the_others_from_being_enriched(
     ]
 
 
+def test_users_who_are_refused_do_not_block_the_others(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    users = sample(40)
+    source.respond = users
+    worker = make_worker()
+    worker.call(Job.SYNC_USERS)
+    worker.execute("DELETE FROM credit_cards")
+    worker.execute("UPDATE users SET card_checks = 0, card_due_at = '1970-01-01 00:00:00.000000'")
+    users.spoiled = {number: Answer({"message": "private"}, status=403) for number in range(1, 22)}
+
+    for _ in range(2):
+        with suppress(ProviderError):
+            worker.call(Job.ENRICH_MISSING_CARDS, 20)
+
+    assert worker.rows("SELECT count(*) AS n FROM users WHERE has_card") == [{"n": 19}]
+
+
 def test_an_answer_of_an_unknown_shape_fails_the_run(worker: LocalWorker, source: FakeSource) -> None:
     source.answer({"people": []})
 
@@ -132,6 +152,34 @@ def test_users_that_the_source_answers_badly_every_time_are_put_off_by_the_last_
         {"status": "failed", "rejected": 3}
     ]
     assert worker.rows("SELECT count(*) AS n FROM users WHERE address_checks = 1") == [{"n": 3}]
+
+
+def test_the_last_attempt_puts_off_nobody_who_was_not_asked_for(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
+) -> None:
+    users = sample(50)
+    source.respond = users
+    worker = make_worker(CHUNK_MAX_ATTEMPTS=1, PROVIDER_PARALLELISM=4)
+    worker.call(Job.SYNC_USERS)
+    worker.execute("DELETE FROM addresses")
+    asked: set[str] = set()
+
+    def break_down(path: str, query: Query) -> Answer:
+        if query.get("limit") == "1":
+            return users(path, query)
+        asked.add(path)
+        return Answer(b"oops", status=503)
+
+    source.respond = break_down
+
+    with pytest.raises(ProviderUnavailable):
+        worker.call(Job.ENRICH_MISSING_ADDRESSES, 50)
+
+    put_off = worker.rows("SELECT external_id FROM users WHERE address_checks = 1")
+    assert {f"/users/{user['external_id']}" for user in put_off} == asked - {"/users"}
+    assert worker.rows("SELECT status, rejected FROM runs ORDER BY id DESC LIMIT 1") == [
+        {"status": "failed", "rejected": 4}
+    ]
 
 
 def test_a_failure_on_page_seven_keeps_pages_one_to_six(
@@ -220,6 +268,37 @@ def test_rejected_records_are_named_and_counted_and_the_rest_goes_on(
     assert "longlong" not in caplog.text
 
 
+def test_half_a_character_is_rejected_with_its_record_alone(
+    worker: LocalWorker, source: FakeSource, sample: Sample
+) -> None:
+    users = sample(5)
+    users.users[2]["firstName"] = "half \ud83d"
+    users.users[3]["address"]["city"] = "half \ud83d"
+    users.users[4]["bank"]["cardType"] = "half \ud83d"
+    source.respond = users
+
+    worker.call(Job.SYNC_USERS)
+
+    assert worker.rows("SELECT status, inserted, rejected FROM runs ORDER BY id") == [
+        {"status": "succeeded", "inserted": 4, "rejected": 1},
+        {"status": "succeeded", "inserted": 3, "rejected": 1},
+        {"status": "succeeded", "inserted": 3, "rejected": 1},
+    ]
+
+
+@pytest.mark.parametrize("written", ["-5", " 12 ", "1_000", "+7", 13.0, "0012"], ids=repr)
+def test_whoever_is_mirrored_is_enriched_however_the_source_writes_the_id(
+    worker: LocalWorker, source: FakeSource, written: object
+) -> None:
+    unusual, usual = {**sample_user(1), "id": written}, sample_user(2)
+    answers = {"/users": {"users": [unusual, usual], "total": 2}, "/users/2": usual}
+    source.respond = lambda path, query: Answer(answers.get(path, unusual))
+
+    worker.call(Job.SYNC_USERS)
+
+    assert worker.rows("SELECT count(*) AS n FROM users WHERE has_address AND has_card") == [{"n": 2}]
+
+
 def test_a_chunk_that_has_used_its_time_goes_on_in_a_message_of_its_own(
     make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample
 ) -> None:
@@ -232,6 +311,31 @@ def test_a_chunk_that_has_used_its_time_goes_on_in_a_message_of_its_own(
     assert worker.rows("SELECT status, inserted, unchanged FROM run_chunks WHERE run_id = 1") == [
         {"status": "succeeded", "inserted": 50, "unchanged": 0}
     ]
+
+
+def test_after_too_many_requests_the_source_is_left_alone(
+    make_worker: Callable[..., LocalWorker], source: FakeSource
+) -> None:
+    far_apart = DummyJsonLike({number: sample_user(number) for number in range(1, 2000, 200)})
+    source.respond = far_apart
+    worker = make_worker(USERS_PAGE_SIZE=50, PROVIDER_PARALLELISM=1)
+    worker.call(Job.SYNC_USERS)
+    worker.execute("DELETE FROM addresses")
+    asked: list[str] = []
+
+    def throttle(path: str, query: Query) -> Answer:
+        if path == "/users":
+            return far_apart(path, query)
+        asked.append(path)
+        return far_apart(path, query) if len(asked) < 4 else Answer(status=429, headers={"Retry-After": "120"})
+
+    source.respond = throttle
+
+    worker.call(Job.ENRICH_MISSING_ADDRESSES, 10)
+
+    assert worker.rows("SELECT count(*) AS n FROM addresses") == [{"n": 3}]
+    assert len(asked) == 4
+    assert worker.retries[-1].seconds >= 120
 
 
 def test_a_transient_fault_is_tried_again_where_the_chunk_has_stopped(
@@ -310,6 +414,81 @@ def test_a_worker_whose_lease_was_taken_over_writes_nothing_more(
     assert worker.rows("SELECT status, lease_token FROM run_chunks") == [
         {"status": "running", "lease_token": "of another worker"}
     ]
+
+
+class TakenOver:
+    """A source at which another worker, to whom the same message came again, overtakes the first that asks."""
+
+    def __init__(self, worker: LocalWorker, users: DummyJsonLike) -> None:
+        self._worker, self._users = worker, users
+        self._is_taken_over = False
+        chunk_id = runs.receive(worker.context, Job.SYNC_USERS, "the message", None)
+        assert chunk_id is not None
+        self.message = ChunkMessage(Job.SYNC_USERS, chunk_id)
+
+    def __call__(self, path: str, query: Query) -> Answer:
+        answer = self._users(path, query)
+        if not self._is_taken_over:
+            self._is_taken_over = True
+            self._worker.perform(self.message, "the message")
+        return answer
+
+
+def test_a_worker_that_comes_second_with_a_page_gives_way_without_a_failure(
+    make_worker: Callable[..., LocalWorker], source: FakeSource, sample: Sample, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = make_worker(USERS_PAGE_SIZE=10, CHUNK_ROWS=10)
+    source.respond = taken_over = TakenOver(worker, sample(30))
+
+    worker.perform(taken_over.message, "the message")
+    worker.work_off()
+
+    assert "was taken over by another worker" in caplog.text
+    assert worker.retries == []
+    assert worker.rows("SELECT status, inserted, unchanged FROM runs WHERE task = 'sync_users'") == [
+        {"status": "succeeded", "inserted": 30, "unchanged": 0}
+    ]
+
+
+@pytest.mark.parametrize("error", [ProviderUnavailable("it answered 503"), ProviderError("it is HTML")], ids=repr)
+def test_a_worker_that_lost_its_lease_leaves_the_chunk_to_the_one_that_has_it(
+    worker: LocalWorker, error: ProviderError
+) -> None:
+    chunk_id = runs.receive(worker.context, Job.SYNC_USERS, "the message", None)
+    assert chunk_id is not None
+
+    def fails_after_the_message_came_again(context: Context, claim: Claim) -> Iterator[Step]:
+        with context.database.transaction() as connection:
+            assert chunk_queries.claim(connection, chunk_id, "the message", 60)
+        yield from ()
+        raise error
+
+    # No retry either: it would come with the same message, and so take the chunk over again.
+    assert perform(worker.context, chunk_id, "the message", fails_after_the_message_came_again) is None
+    assert worker.rows("SELECT status, attempt, error_class FROM run_chunks") == [
+        {"status": "running", "attempt": 2, "error_class": None}
+    ]
+
+
+def test_a_worker_that_lost_its_lease_as_its_time_was_over_publishes_nothing(
+    make_worker: Callable[..., LocalWorker],
+) -> None:
+    worker = make_worker(CHUNK_SECONDS="0.000001")
+    chunk_id = runs.receive(worker.context, Job.SYNC_USERS, "the message", None)
+    assert chunk_id is not None
+    published: list[int] = []
+
+    def take_over(message: ChunkMessage) -> None:
+        published.append(message.chunk_id)
+        with worker.context.database.transaction() as connection:
+            assert chunk_queries.claim(connection, chunk_id, "the message", 60)
+
+    worker.context = replace(worker.context, publish=take_over)
+
+    assert perform(worker.context, chunk_id, "the message", lambda *_: iter([Step(0, shares=[{}, {}])])) is None
+
+    assert len(published) == 1
+    assert chunk_id not in published
 
 
 def test_the_reaper_publishes_what_was_abandoned_or_never_received(

@@ -106,6 +106,25 @@ def test_a_restart_of_beat_between_ticks_starts_nothing(worker: LocalWorker) -> 
     assert started(worker) == ["12:00"]
 
 
+def test_a_tick_whose_run_is_old_is_not_made_up_for_when_beat_starts_again(
+    make_worker: Callable[..., LocalWorker],
+) -> None:
+    worker = make_worker(USERS_SCHEDULE_CRON="0 3 1 * *")
+    Ticks(worker.context).start_due(NOON)
+    end_all(worker)
+    runs.receive(worker.context, Job.SYNC_USERS, "by hand", None)
+    end_all(worker)
+    worker.execute("UPDATE runs SET finished_at = '2000-01-01 00:00:00.000000'")
+
+    runs.prune(worker.context)
+    Ticks(worker.context).start_due(NOON + timedelta(hours=1))
+
+    assert worker.rows("SELECT trigger FROM runs WHERE task = 'sync_users' ORDER BY id") == [
+        {"trigger": "beat"},
+        {"trigger": "cli"},
+    ]
+
+
 def test_a_tick_while_a_run_is_open_is_skipped_and_names_it(worker: LocalWorker) -> None:
     ticks = Ticks(worker.context)
     ticks.start_due(NOON)

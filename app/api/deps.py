@@ -71,6 +71,8 @@ RunId = Annotated[int, Path(ge=1, le=_LARGEST, description="The id of the run.")
 UserId = Annotated[int, Path(ge=1, le=_LARGEST, description="Our own id of the user.")]
 
 _Position = Annotated[int, Field(ge=0, le=_LARGEST)]
+# The database adds a page and the user behind it.
+_LARGEST_OFFSET = _LARGEST - 101
 
 
 class KeysetQuery(BaseModel):
@@ -97,5 +99,5 @@ class KeysetQuery(BaseModel):
 class PageQuery(KeysetQuery):
     """The same, or the page from an offset on."""
 
-    offset: _Position = Field(0, description="Users to leave out; `after` is the cheaper way.")
+    offset: int = Field(0, ge=0, le=_LARGEST_OFFSET, description="Users to leave out; `after` is the cheaper way.")
     count: bool = Field(False, description="Count the matching users, which reads an index of all of them.")

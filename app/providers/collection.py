@@ -2,15 +2,21 @@
 
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from app.errors import ProviderError
 from app.providers.catalogue import AUTO, recognise, sources
 from app.providers.http import HttpClient, Params
 from app.providers.source import KeyedSource, Noun, RecordError, Source
+from app.providers.wire import WIRE, Identity
 from app.records import Rejected, UserPage, UserRecord
 
 # Unknown sources are asked as DummyJSON is: the others ignore what they do not know.
 _FIRST_ASKED = "dummyjson"
 _SMALLEST_ID, _LARGEST_ID = -(2**63), 2**63 - 1
+
+# As the id of a user is read.
+_identity = TypeAdapter(Identity, config=WIRE).validator.validate_python
 
 
 def find_source(http: HttpClient, url: str, name: str) -> Source:
@@ -69,9 +75,13 @@ def read_users(http: HttpClient, url: str, name: str, skip: int, limit: int) -> 
 def record_id(item: Any) -> int | None:
     """The id of a record that has not been read yet; None when it has none that is a number."""
     given = item.get("id") if isinstance(item, dict) else None
-    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 20:
-        return int(given)
-    return given if type(given) is int else None
+    if type(given) is int:
+        return given
+    try:
+        number: int = _identity(given)
+    except ValidationError:
+        return None
+    return number
 
 
 def name_of(item: Any) -> str:

@@ -1,12 +1,15 @@
 """HTTP to the sources: one session a process, every wait bounded, every failure one of ours."""
 
+import json
 import os
+import re
 import ssl
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -28,6 +31,7 @@ _MAX_REDIRECTS = 3
 _READ_BYTES = 65_536
 # The longest number of seconds worth reading: more is some other number.
 _RETRY_AFTER_DIGITS = 9
+_HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 Params = dict[str, str | int]
 
@@ -233,4 +237,13 @@ def _parse(body: bytes, content_type: str, where: str) -> Any:
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:
         problem = "it is HTML" if "html" in content_type.lower() else str(error)
+    if _HALF_A_PAIR.search(body):
+        # JSON's grammar allows half a surrogate pair, and from_json does not: it must not cost the other records.
+        with suppress(ValueError, RecursionError):
+            return json.loads(body.decode(), parse_constant=_refuse)
     raise ProviderError(f"{where} answered with something that is not JSON: {problem}")
+
+
+def _refuse(constant: str) -> NoReturn:
+    """NaN and infinity, which JSON does not have."""
+    raise ValueError(constant)

@@ -24,7 +24,7 @@ class Lookup(Protocol):
     def ask(self, external_ids: Sequence[int], seconds: float) -> Answers:
         """What the source has for some of the users, at least one of them, in about so many seconds.
 
-        Raises ProviderUnavailable when it gives no answer at all, ProviderError when it refuses.
+        Raises ProviderUnavailable when it gives no answer at all, ProviderError when it refuses whoever is asked for.
         """
 
 
@@ -85,15 +85,29 @@ class _KeyedLookup:
         deadline = time.monotonic() + seconds
         asked = _Asked()
         alone = self._read_pages(sorted(set(external_ids)), asked, deadline)
-        if asked.throttled is None:
+        if asked.stopped is None:
             self._read_each(alone, asked, deadline)
         if asked.missing and not asked.records and not self._collection_seen:
             # A wrong address has none of the users either.
-            self._source.unwrap(
-                self._http.get_json(self._url, self._source.page_params(0, 1, ("id",)), source=self._source.name)
-            )
-            self._collection_seen = True
+            self._read_collection()
         return asked.answers()
+
+    def _read_collection(self) -> None:
+        """Asks for nobody in particular. Raises ProviderError when that is answered with no collection."""
+        self._source.unwrap(
+            self._http.get_json(self._url, self._source.page_params(0, 1, ("id",)), source=self._source.name)
+        )
+        self._collection_seen = True
+
+    def _stop_if_all_are_refused(self, asked: "_Asked") -> None:
+        """What is refused may be one record, or whoever asks: for that, one look is enough."""
+        if asked.is_open:
+            return
+        try:
+            self._read_collection()
+            asked.is_open = True
+        except ProviderError as error:
+            asked.stopped = error
 
     def _read_pages(self, pending: list[int], asked: "_Asked", deadline: float) -> list[int]:
         """Reads pages where one holds several of the users; returns those to be asked for one by one."""
@@ -106,10 +120,8 @@ class _KeyedLookup:
             if len(window) == 1:
                 alone.append(pending.pop(0))
                 continue
-            try:
-                items, complete = self._read_page(window)
-            except ProviderUnavailable as error:
-                asked.throttled = error
+            items, complete = self._read_page(window, asked)
+            if asked.stopped is not None:
                 return []
             if complete:
                 for external_id in pending:
@@ -127,20 +139,17 @@ class _KeyedLookup:
                 barren += 1
         return alone + pending
 
-    def _read_page(self, window: list[int]) -> tuple[dict[int, Any], bool]:
-        """The records, by id, of the page that should hold these users, and whether it is the whole collection.
-
-        Raises ProviderUnavailable when the source throttles, ProviderRefused when it refuses.
-        """
+    def _read_page(self, window: list[int], asked: "_Asked") -> tuple[dict[int, Any], bool]:
+        """The records, by id, of the page that should hold these users, and whether it is the whole collection."""
         skip = max(0, window[0] + self._shift)
         params = self._source.page_params(skip, window[-1] - window[0] + 1, ("id", *self._mapper.select))
         try:
             page = self._source.unwrap(self._http.get_json(self._url, params, source=self._source.name))
-        except ProviderRefused:
-            raise
         except ProviderError as error:
             if isinstance(error, ProviderUnavailable) and error.throttled:
-                raise
+                asked.stopped = error
+            elif isinstance(error, ProviderRefused):
+                self._stop_if_all_are_refused(asked)
             # One bad record can spoil a page for all others on it; asked for one by one they are told apart.
             return {}, False
         self._collection_seen = True
@@ -161,16 +170,25 @@ class _KeyedLookup:
 
         with ThreadPoolExecutor(self._parallelism) as pool:
             for start in range(0, len(external_ids), self._parallelism):
+                if asked.answered() and time.monotonic() > deadline:
+                    return
                 some = external_ids[start : start + self._parallelism]
+                refused: dict[int, str] = {}
                 for external_id, result in zip(some, pool.map(read_here, some), strict=True):
                     if isinstance(result, ProviderUnavailable):
                         asked.unavailable[external_id] = result
-                        asked.throttled = asked.throttled or (result if result.throttled else None)
+                        asked.stopped = asked.stopped or (result if result.throttled else None)
+                    elif isinstance(result, ProviderRefused):
+                        refused[external_id] = str(result)
                     elif isinstance(result, ProviderError):
                         asked.bad[external_id] = str(result)
                     else:
                         self._note(asked, external_id, result)
-                if asked.throttled or not asked.answered() or time.monotonic() > deadline:
+                if refused and asked.stopped is None:
+                    self._stop_if_all_are_refused(asked)
+                if asked.stopped is None:
+                    asked.bad |= refused
+                if asked.stopped is not None or not asked.answered():
                     return
 
     def _read_one(self, external_id: int) -> Any:
@@ -180,8 +198,6 @@ class _KeyedLookup:
             item = self._http.get_json(f"{self._url}/{external_id}", params, source=self._source.name)
         except ProviderNotFound:
             return None
-        except ProviderRefused:
-            raise
         except ProviderError as error:
             return error
         if isinstance(item, dict) and record_id(item) != external_id:
@@ -204,27 +220,33 @@ class _KeyedLookup:
 
 
 class _Asked:
-    """What has been answered so far."""
+    """What has been answered so far.
+
+    stopped: why the source is not to be asked further: it throttles, or refuses whoever is asked for. is_open: it was
+    seen that it does not refuse everybody.
+    """
 
     def __init__(self) -> None:
         self.records: dict[int, AddressRecord | CardRecord] = {}
         self.missing: set[int] = set()
         self.bad: dict[int, str] = {}
         self.unavailable: dict[int, ProviderUnavailable] = {}
-        self.throttled: ProviderUnavailable | None = None
+        self.stopped: ProviderError | None = None
+        self.is_open = False
 
     def answered(self) -> bool:
         return bool(self.records or self.missing or self.bad)
 
     def answers(self) -> Answers:
         """Raises the source's own error when it gave no answer at all."""
-        if not self.answered() and (self.throttled or self.unavailable):
-            raise self.throttled or next(iter(self.unavailable.values()))
-        failure: ProviderError | None = self.throttled
+        if not self.answered() and (self.stopped or self.unavailable):
+            raise self.stopped or next(iter(self.unavailable.values()))
+        failure = self.stopped
         if failure is None:
             self.bad |= {external_id: str(error) for external_id, error in self.unavailable.items()}
             if self.bad and not self.records and not self.missing:
                 reason = next(iter(self.bad.values()))
                 failure = ProviderError(f"none of {len(self.bad)} answers could be used, the first because: {reason}")
-        # When we asked too often, that is no fault of the users that were not answered: they are asked for again.
+        # When we asked too often, or are refused, that is no fault of the users that were not answered: they are asked
+        # for again.
         return Answers(records=self.records, missing=self.missing, bad=self.bad, failure=failure)

@@ -119,7 +119,7 @@ def advance(
         sql = _advance_sql(connection.dialect, noting=bool(seen))
         return connection.exec_driver_sql(sql, done | seen).rowcount == 1
     if seen:
-        connection.execute(note_page(), seen)
+        connection.execute(note_page(connection.dialect.name), seen)
     return connection.execute(_advance(), done).rowcount == 1
 
 
@@ -141,7 +141,7 @@ def _advance() -> Update:
 @cache
 def _advance_sql(dialect: Dialect, *, noting: bool) -> str:
     """Both as one statement, rendered once: this comes with each page, and building it costs more than executing it."""
-    statement = _advance().add_cte(note_page().cte("page")) if noting else _advance()
+    statement = _advance().add_cte(note_page(dialect.name).cte("page")) if noting else _advance()
     return str(statement.compile(dialect=dialect)).replace("%(external_ids)s", "%(external_ids)b")
 
 

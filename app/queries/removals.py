@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Insert, Select, bindparam, delete, func, insert, select, true, update
+from sqlalchemy import BigInteger, Connection, Insert, Select, bindparam, delete, func, select, true, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from app.models import RunChunk, SeenPage, User
 from app.queries import clock
@@ -40,12 +41,14 @@ def seen_page(page: UserPage, chunk_id: int, position: int, counts: Counts) -> d
 
 
 @cache
-def note_page() -> Insert:
-    """Inserts such a row."""
+def note_page(dialect: str) -> Insert:
+    """Inserts such a row, unless a worker that has taken the chunk over has: who holds the lease is asked for next."""
     columns = SeenPage.__table__.columns
-    return insert(SeenPage.__table__).values(
+    insert = (postgresql if dialect == "postgresql" else sqlite).insert(SeenPage.__table__)
+    statement: Insert = insert.values(
         {column.name: bindparam(column.name, type_=column.type) for column in columns}
-    )
+    ).on_conflict_do_nothing()
+    return statement
 
 
 def count_absent(connection: Connection, run_id: int) -> int:

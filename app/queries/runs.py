@@ -4,8 +4,9 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
 
 from app.models import Run, RunChunk
 from app.queries import clock
@@ -138,10 +139,18 @@ def waiting_followup(connection: Connection, run_id: int) -> int | None:
 
 
 def prune(connection: Connection, keep_days: int) -> int:
-    """Deletes runs that ended longer ago, except the last success of each job; how many those were."""
+    """Deletes runs that ended longer ago, except the last success and tick of each job; how many those were.
+
+    Without these, beat would think that a job never succeeded, or that its last tick was missed.
+    """
     newest = select(func.max(Run.id)).where(Run.status == Status.SUCCEEDED).group_by(Run.task)
+    later = aliased(Run)
+    is_last_tick = and_(
+        Run.scheduled_for.is_not(None),
+        ~exists().where(later.task == Run.task, later.scheduled_for > Run.scheduled_for),
+    )
     old = Run.finished_at < clock.now_plus(-keep_days * 86_400)
-    return connection.execute(delete(Run).where(old, Run.id.not_in(newest))).rowcount
+    return connection.execute(delete(Run).where(old, Run.id.not_in(newest), ~is_last_tick)).rowcount
 
 
 def _insert(connection: Connection, row: dict[str, Any]) -> int | None:

@@ -91,6 +91,14 @@ class _Performance:
 
     def perform(self, steps: Steps) -> Retry | None:
         try:
+            return self._try(steps)
+        except LeaseLost as error:
+            logger.warning("%s", error)
+            return None
+
+    def _try(self, steps: Steps) -> Retry | None:
+        """Raises LeaseLost when another worker has the chunk: whatever has happened here is no concern of its."""
+        try:
             if self._attempt > self._most_attempts:
                 raise Abandoned(f"{self._most_attempts} workers in a row died of the chunk or lost it")
             done = self._work(steps)
@@ -99,8 +107,8 @@ class _Performance:
             else:
                 self._release(0)
                 publish_all(self._context, [ChunkMessage(self._claim.job, self._claim.chunk_id)])
-        except LeaseLost as error:
-            logger.warning("%s", error)
+        except LeaseLost:
+            raise
         except Exception as error:
             if self._attempt >= self._most_attempts or not self._may_pass(error):
                 self._end(Status.FAILED, error)
@@ -140,7 +148,7 @@ class _Performance:
                 progress=step.progress,
                 page=step.page,
             ):
-                raise LeaseLost(f"chunk {self._claim.chunk_id} was taken over by another worker")
+                raise self._lost()
         for result, number in asdict(counts).items():
             self._context.metrics.rows.labels(self._claim.job, result).inc(number)
         return messages
@@ -148,18 +156,21 @@ class _Performance:
     def _may_pass(self, error: Exception) -> bool:
         return retries.passes(error) or isinstance(error, self._interruptions)
 
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(f"chunk {self._claim.chunk_id} was taken over by another worker")
+
     def _release(self, seconds: int, error: Exception | None = None) -> None:
         failure = Failure.of(error) if error else None
         with self._context.database.transaction() as connection:
-            queries.release(connection, self._claim, seconds, failure)
+            if not queries.release(connection, self._claim, seconds, failure):
+                raise self._lost()
 
     def _end(self, status: Status, error: Exception | None = None) -> None:
         failure = Failure.of(error) if error else None
         with self._context.database.transaction() as connection:
             run_queries.lock(connection, self._claim.run_id)
             if not queries.end(connection, self._claim, status, failure):
-                logger.warning("chunk %d was taken over before its end", self._claim.chunk_id)
-                return
+                raise self._lost()
             ended = end_run_if_done(connection, self._context, self._claim.run_id)
         if ended is not None:
             count(self._context, ended)

@@ -67,7 +67,11 @@ def steps(context: Context, claim: Claim, enrichment: Enrichment) -> Iterator[St
             candidates = queries.candidates(connection, enrichment.lacking, part)
         waiting = {candidate.external_id: candidate for candidate in candidates}
         while waiting:
-            answers = _ask(lookup, list(waiting), settings.chunk_seconds, last_attempt)
+            some = list(waiting)
+            if last_attempt:
+                # Only those whom this reaches for certain: whoever is left without an answer is put off.
+                some = some[: settings.provider_parallelism]
+            answers = _ask(lookup, some, settings.chunk_seconds, last_attempt)
             log_rejected(logger, enrichment.noun, answers.rejected)
             log_rejected(logger, enrichment.noun, [Rejected(str(i), reason) for i, reason in answers.bad.items()])
             asked = {external_id: waiting.pop(external_id) for external_id in answers.answered()}
@@ -76,6 +80,9 @@ def steps(context: Context, claim: Claim, enrichment: Enrichment) -> Iterator[St
             useful = bool(answers.records or answers.missing)
             last = position == len(user_ids)
             yield Step(position, write, failure=answers.failure, progress=useful, last=last)
+            if answers.failure is not None:
+                # The next step is made while this one is written: nothing may be asked before its failure is raised.
+                return
             last_attempt = last_attempt and not useful
 
 

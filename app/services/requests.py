@@ -58,7 +58,7 @@ def _publish(context: Context, run_id: int, message: ChunkMessage) -> None:
             # So that the request can be sent again as it is.
             queries.forget_key(connection, run_id)
             ended = runs.end_run_if_done(connection, context, run_id)
-            if ended is not None:
+            if ended is not None and ended.messages:
                 # What follows is published by the reaper: the broker is away.
                 chunk_queries.expect_soon(connection, [following.chunk_id for following in ended.messages])
         if ended is not None:

@@ -24,24 +24,17 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedRun:
-    """What a transaction made of the wish for a run.
+class RunChange:
+    """What a transaction made of a run: opened it, unless another one stands in its way, or ended it.
 
-    run_id: None when the tick or message that it was for got its run from somebody else meanwhile. messages: for its
-    first chunk, unless another run of the job stands in its way. ended: what is to be counted after the commit.
+    run_id: None when the tick or message that it was for got its run from somebody else meanwhile. messages, ended:
+    what is to be published and counted after the commit: the first chunks of runs that begin, and the runs that are
+    over.
     """
 
     run_id: int | None = None
     messages: Sequence[ChunkMessage] = ()
     ended: Sequence[tuple[Job, Status]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class EndedRun:
-    """A run that ends with the transaction. messages: of the runs that follow from it. ended: as in OpenedRun."""
-
-    messages: Sequence[ChunkMessage]
-    ended: Sequence[tuple[Job, Status]]
 
 
 def start_tick(context: Context, job: Job, scheduled_for: datetime) -> int | None:
@@ -76,14 +69,14 @@ def receive(context: Context, job: Job, message_id: str, batch_size: int | None)
         else:
             failure = Failure.of(ConfigurationError(problem))
             queries.insert_ended(connection, job, Trigger.CLI, Status.FAILED, failure, message_id=message_id)
-            opened = OpenedRun(ended=[(job, Status.FAILED)])
+            opened = RunChange(ended=[(job, Status.FAILED)])
     count(context, opened)
     if problem is not None:
         raise ConfigurationError(problem)
     return opened.messages[0].chunk_id if opened.messages else None
 
 
-def end_run_if_done(connection: Connection, context: Context, run_id: int) -> EndedRun | None:
+def end_run_if_done(connection: Connection, context: Context, run_id: int) -> RunChange | None:
     """Ends a run whose chunks are all done, and opens what follows from it; None while one of them is open.
 
     The caller has locked the run, and counts it and publishes its messages after the commit.
@@ -100,13 +93,14 @@ def end_run_if_done(connection: Connection, context: Context, run_id: int) -> En
         settle(connection, finished)
     status = Status.FAILED if finished.failure else Status.SUCCEEDED
     following = _follow_up(connection, context, finished)
-    return EndedRun(
+    return RunChange(
+        run_id,
         [message for opened in following for message in opened.messages],
         [(finished.job, status), *(ended for opened in following for ended in opened.ended)],
     )
 
 
-def count(context: Context, committed: OpenedRun | EndedRun) -> None:
+def count(context: Context, committed: RunChange) -> None:
     """Counts the runs whose end is committed: one that is rolled back comes to its end again."""
     for job, status in committed.ended:
         context.metrics.runs.labels(job, status).inc()
@@ -117,7 +111,7 @@ def reap(context: Context) -> int:
     with context.database.transaction() as connection:
         messages = chunk_queries.reap(connection)
         lost = len(messages)
-        ended_runs: list[EndedRun] = []
+        ended_runs: list[RunChange] = []
         for run_id in queries.open_without_open_chunks(connection):
             queries.lock(connection, run_id)
             if (ended := end_run_if_done(connection, context, run_id)) is not None:
@@ -158,7 +152,7 @@ def _put_off(context: Context, messages: Sequence[ChunkMessage]) -> None:
 
 def open_run(
     connection: Connection, job: Job, trigger: Trigger, batch_size: int | None, **identity: object
-) -> OpenedRun:
+) -> RunChange:
     """A queued run, or a skipped one while another is open. identity: the tick, message or key that it is for.
 
     The caller counts it and publishes its message after the commit.
@@ -167,18 +161,18 @@ def open_run(
         values = {"batch_size": batch_size, "trace_id": tracing.kept_trace_id(), **identity}
         run_id = queries.insert_queued(connection, job, trigger, **values)
         if run_id is not None:
-            return OpenedRun(run_id, [ChunkMessage(job, chunk_queries.insert_first(connection, run_id))])
+            return RunChange(run_id, [ChunkMessage(job, chunk_queries.insert_first(connection, run_id))])
         blocker = queries.find_open(connection, job)
         if blocker is not None:
             failure = Failure("Skipped", f"run {blocker} of {job} is open")
             logger.info("a run of %s is skipped: %s", job, failure.message)
             more = {"batch_size": batch_size, "blocked_by": blocker, **identity}
             run_id = queries.insert_ended(connection, job, trigger, Status.SKIPPED, failure, **more)
-            return OpenedRun(run_id, ended=[] if run_id is None else [(job, Status.SKIPPED)])
-    return OpenedRun()
+            return RunChange(run_id, ended=[] if run_id is None else [(job, Status.SKIPPED)])
+    return RunChange()
 
 
-def _follow_up(connection: Connection, context: Context, finished: FinishedRun) -> list[OpenedRun]:
+def _follow_up(connection: Connection, context: Context, finished: FinishedRun) -> list[RunChange]:
     """New users are enriched at once; so are those whose follow-up found the finished run in its way.
 
     A follow-up of the largest size has not reached all new users, so another one comes after it.

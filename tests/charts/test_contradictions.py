@@ -98,6 +98,7 @@ CASES: list[tuple[str, Object]] = [
     ),
     ("they must grow in this order", {"config": {"TASK_SOFT_TIME_LIMIT_SECONDS": 300}}),
     ("config.CHUNK_LEASE_SECONDS is 30", {"config": {"CHUNK_LEASE_SECONDS": 30}}),
+    ("four times these two (92)", {"config": {"PROVIDER_TIMEOUT_SECONDS": 20}}),
     # Settings
     *(
         (f"config.{name} is empty", {"dummyjson": {"enabled": False}, "config": {**SOURCES, name: ""}})

@@ -136,7 +136,7 @@ def test_a_task_that_is_killed_by_its_time_limit_is_one_failure(
         "TASK_TIME_LIMIT_SECONDS": "4",
         "PROVIDER_TIMEOUT_SECONDS": "30",
         "PROVIDER_CONNECT_TIMEOUT_SECONDS": "1",
-        "CHUNK_LEASE_SECONDS": "70",
+        "CHUNK_LEASE_SECONDS": "130",
     }
     worker = deployment.worker(concurrency=1, METRICS_PORT=str(port), **limits)
     deployment.call(SYNC)

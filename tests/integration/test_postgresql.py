@@ -21,6 +21,7 @@ from app.records import AddressRecord, Job, UserRecord
 from tests.conftest import PROJECT, LocalWorker, migrate
 from tests.deployment import PostgresDatabase, eventually
 from tests.fake_source import DummyJsonLike, FakeSource
+from tests.test_tasks import test_a_worker_that_comes_second_with_a_page_gives_way_without_a_failure  # noqa: F401
 
 Sample = Callable[[int], DummyJsonLike]
 

@@ -13,7 +13,7 @@
 {{- $lease := include "synergyway.setting" (dict "root" . "name" "CHUNK_LEASE_SECONDS" "default" 60) | float64 }}
 {{- $connect := include "synergyway.setting" (dict "root" . "name" "PROVIDER_CONNECT_TIMEOUT_SECONDS" "default" 3) | float64 }}
 {{- $answer := include "synergyway.setting" (dict "root" . "name" "PROVIDER_TIMEOUT_SECONDS" "default" 10) | float64 }}
-{{- $slowest := addf $chunk (mulf 2 (addf $connect $answer)) }}
+{{- $slowest := maxf (addf $chunk (mulf 2 (addf $connect $answer))) (mulf 4 (addf $connect $answer)) }}
 {{- with .Values.api }}
 {{- $both := add .preStopSleepSeconds .gracefulShutdownSeconds | int }}
 {{- if and .enabled (lt (int .terminationGracePeriodSeconds) (add $both 5 | int)) }}
@@ -33,7 +33,7 @@ worker.terminationGracePeriodSeconds is {{ int .Values.worker.terminationGracePe
 config.CHUNK_SECONDS, TASK_SOFT_TIME_LIMIT_SECONDS and TASK_TIME_LIMIT_SECONDS are {{ $chunk }}, {{ $soft }} and {{ $limit }}: they must grow in this order.
 {{- end }}
 {{- if gt $slowest $lease }}
-config.CHUNK_LEASE_SECONDS is {{ $lease }}: set it to at least CHUNK_SECONDS and twice PROVIDER_CONNECT_TIMEOUT_SECONDS and PROVIDER_TIMEOUT_SECONDS ({{ $slowest }}), or slow answers cost the lease.
+config.CHUNK_LEASE_SECONDS is {{ $lease }}: set it to at least CHUNK_SECONDS and twice PROVIDER_CONNECT_TIMEOUT_SECONDS and PROVIDER_TIMEOUT_SECONDS, and to four times these two ({{ $slowest }}), or slow answers cost the lease.
 {{- end }}
 {{- end }}
 
