@@ -245,6 +245,13 @@ def add_headers(headers: MutableMapping[str, Any], trace_id: str | None = None) 
         headers["traceparent"] = f"00-{trace_id}-{secrets.token_hex(8)}-01"
 
 
+def trace_id_in(headers: Mapping[str, Any]) -> str | None:
+    """The id of the trace that a message belongs to, by its headers."""
+    carrier = {"traceparent": headers.get("traceparent") or ""}
+    above = get_current_span(extract(carrier, _NOTHING_ABOVE)).get_span_context()
+    return format_trace_id(above.trace_id) if above.is_valid else None
+
+
 def current_ids() -> tuple[str, str] | None:
     """The ids of the trace and the span that are open."""
     context = get_current_span().get_span_context()
