@@ -122,7 +122,7 @@ class Cron:
         return len(self.hours) * len(self.minutes) * named / _AVERAGED_DAYS
 
     def longest_gap_seconds(self) -> int:
-        """The longest time that passes between two of the minutes that the expression names, over the coming decades."""
+        """The longest time between two of the minutes that the expression names, over the coming decades."""
         in_day = sorted(60 * (60 * hour + minute) for hour in self.hours for minute in self.minutes)
         gaps = [later - earlier for earlier, later in pairwise(in_day)]
         now = datetime.now(UTC)

@@ -58,7 +58,7 @@ class Observer:
         )
         limits = gauge(
             "synergyway_stale_after_seconds",
-            "How old the task's last success may become: three times the longest gap of its schedule, an hour at least.",
+            "How old the last success may become: three times the longest gap of the schedule, an hour at least.",
             "task",
         )
         for job, cron in schedules(app.context.settings).items():

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.charts.cases import EVERYTHING, rendered
-from tests.test_alerts import DASHBOARDS, RULES
+from tests.charts.cases import EVERYTHING, GIVEN, merged, rendered
+from tests.charts.helm import Object, render
+from tests.test_alerts import DASHBOARDS, RULES, alerts
 
 
 def test_alerts_are_those_that_are_tested_with_the_labels_of_the_release() -> None:
@@ -23,6 +24,28 @@ def test_alerts_are_those_that_are_tested_with_the_labels_of_the_release() -> No
         r"\{([^{}]*)\}", "".join(r["expr"] for group in rule["spec"]["groups"] for r in group["rules"])
     )
     assert all(selector.startswith('namespace="synergyway",release="prod"') for selector in selectors)
+
+
+@pytest.mark.parametrize(
+    ("values", "left_out"),
+    [
+        ({}, set()),
+        ({"beat": {"enabled": False}}, {"SynergyWayBeatSilent"}),
+        ({"worker": {"enabled": False}}, {"SynergyWayNoWorker"}),
+        ({"worker": {"keda": {"enabled": True, "minReplicas": 0}}}, {"SynergyWayNoWorker"}),
+        ({"worker": {"keda": {"enabled": False, "minReplicas": 0}}}, set()),
+    ],
+    ids=["all", "no-beat", "no-worker", "workers-that-may-be-none", "no-autoscaler"],
+)
+def test_nobody_is_woken_for_what_is_away_on_purpose(values: Object, left_out: set[str]) -> None:
+    (rule,) = (
+        item
+        for item in render(merged(GIVEN, {"monitoring": {"rules": {"enabled": True}}}, values))
+        if item["kind"] == "PrometheusRule"
+    )
+
+    rendered_alerts = {r["alert"] for group in rule["spec"]["groups"] for r in group["rules"] if "alert" in r}
+    assert set(alerts()) - rendered_alerts == left_out
 
 
 @pytest.mark.prometheus
