@@ -78,7 +78,7 @@ def set_up_tracing(role: str) -> bool:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, TraceIdRatioBased  # noqa: PLC0415
 
-    named = {"service.namespace": "synergyway", "service.version": __version__}
+    named = {"service.namespace": "synergyway", "service.version": __version__, "synergyway.role": role}
     if not os.environ.get("OTEL_SERVICE_NAME"):
         named[SERVICE_NAME] = f"synergyway-{role}"
     # Without its own exit handler, which would wait for a dead collector. Over HTTP: gRPC does not survive a fork.

@@ -130,6 +130,14 @@ def test_dashboards_have_their_variables_and_links(dashboard: Path) -> None:
     links = [link["url"] for panel in panels for link in panel["fieldConfig"]["defaults"]["links"]]
     assert any("${tempo}" in url for url in links)
     assert any("${loki}" in url for url in links)
+    for url in links:
+        if "${tempo}" in url:
+            # A service's name may be chosen; what is of another release is not what the panel shows.
+            assert "resource.service.name" not in url
+            assert 'resource.synergyway.role = \\"' in url
+            assert (
+                'resource.k8s.namespace.name = \\"$namespace\\" && resource.synergyway.release = \\"$release\\"' in url
+            )
     # Two panels that overlap hide each other.
     places = [
         (x, y)

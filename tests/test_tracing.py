@@ -88,7 +88,7 @@ def test_a_request_is_a_span_named_by_its_route_with_its_statement_below(
 
     spans = sent(collector)
     (request,) = (span for span in spans if span.kind == "SERVER")
-    assert (request.service, request.name) == ("synergyway-api", "GET /users/{user_id}")
+    assert (request.service, request.role, request.name) == ("synergyway-api", "api", "GET /users/{user_id}")
     assert (request.trace_id, request.parent_id) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
     assert request.attributes == {
         "http.request.method": "GET",

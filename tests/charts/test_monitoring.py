@@ -70,6 +70,22 @@ def test_each_dashboard_is_a_config_map_that_the_sidecar_finds() -> None:
     assert found == {file.name: json.loads(file.read_text()) for file in DASHBOARDS}
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:4318"}, "k8s.namespace.name=shop,synergyway.release=prod"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "team=a"}, "k8s.namespace.name=shop,synergyway.release=prod,team=a"),
+    ],
+    ids=["default", "with-more"],
+)
+def test_traces_have_the_namespace_and_the_release_that_dashboards_ask_for(given: Object, expected: str) -> None:
+    manifests = render(merged(GIVEN, {"otel": given}), release="prod", namespace="shop")
+
+    for component in ("api", "worker", "beat"):
+        container = manifests.pod(component).container(component)
+        assert [one["value"] for one in container["env"] if one["name"] == "OTEL_RESOURCE_ATTRIBUTES"] == [expected]
+
+
 def test_what_is_scraped_has_the_release_that_dashboards_ask_for() -> None:
     monitors = [item for item in rendered("everything", release="prod") if item["kind"].endswith("Monitor")]
     ours = [item for item in monitors if item["metadata"]["labels"]["app.kubernetes.io/name"] == "synergyway"]
