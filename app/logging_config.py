@@ -59,6 +59,11 @@ class JsonLines(JsonFormatter):
     def add_fields(self, log_data, record, message_dict):  # type: ignore[no-untyped-def]  # as in the library
         log_data["time"] = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         super().add_fields(log_data, record, message_dict)
+        # What a worker's main process logs of a task that it has received, or that has succeeded.
+        task = log_data.get("data")
+        if isinstance(task, Mapping) and {"id", "name"} <= task.keys():
+            log_data.setdefault("task_id", task["id"])
+            log_data.setdefault("task_name", task["name"])
         for name in ("color_message", "data", "taskName"):  # uvicorn's, Celery's and asyncio's own
             log_data.pop(name, None)
 

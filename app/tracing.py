@@ -78,7 +78,7 @@ def set_up_tracing(role: str) -> bool:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, TraceIdRatioBased  # noqa: PLC0415
 
-    named = {"service.namespace": "synergyway", "service.version": __version__}
+    named = {"service.namespace": "synergyway", "service.version": __version__, "synergyway.role": role}
     if not os.environ.get("OTEL_SERVICE_NAME"):
         named[SERVICE_NAME] = f"synergyway-{role}"
     # Without its own exit handler, which would wait for a dead collector. Over HTTP: gRPC does not survive a fork.
@@ -243,6 +243,13 @@ def add_headers(headers: MutableMapping[str, Any], trace_id: str | None = None) 
     elif trace_id is not None:
         # As in https://www.w3.org/TR/trace-context/, below a span that nobody has seen.
         headers["traceparent"] = f"00-{trace_id}-{secrets.token_hex(8)}-01"
+
+
+def trace_id_in(headers: Mapping[str, Any]) -> str | None:
+    """The id of the trace that a message belongs to, by its headers."""
+    carrier = {"traceparent": headers.get("traceparent") or ""}
+    above = get_current_span(extract(carrier, _NOTHING_ABOVE)).get_span_context()
+    return format_trace_id(above.trace_id) if above.is_valid else None
 
 
 def current_ids() -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ class SeenSpan:
     """A span as it was sent; ids in hex, parent empty at the beginning of a trace."""
 
     service: str
+    role: str | None
     name: str
     kind: str
     trace_id: str
@@ -71,6 +72,7 @@ def _spans(request: ExportTraceServiceRequest) -> list[SeenSpan]:
     return [
         SeenSpan(
             service=_attributes(resource.resource.attributes)["service.name"],
+            role=_attributes(resource.resource.attributes).get("synergyway.role"),
             name=span.name,
             kind=span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
             trace_id=span.trace_id.hex(),

@@ -65,6 +65,50 @@ def test_the_rules_are_of_one_release() -> None:
     assert all(selector.startswith('namespace="synergyway",release="synergyway"') for selector in selectors)
 
 
+@pytest.mark.prometheus
+def test_the_overview_shows_what_is_fresh_what_is_stale_and_what_never_succeeded(tmp_path: Path) -> None:
+    (board,) = [json.loads(path.read_text()) for path in DASHBOARDS if path.stem == "synergyway-overview"]
+    (panel,) = [panel for panel in board["panels"] if panel["title"] == "Since the last success"]
+    (target,) = panel["targets"]
+    here = 'namespace="synergyway",release="synergyway"'
+    successes = {"sync_users": 3_000, "enrich_missing_addresses": 1_000, "enrich_missing_cards": 0}
+    series = [
+        {"series": f'{name}{{{here},task="{task}"}}', "values": f"{value}x100"}
+        for task, success in successes.items()
+        for name, value in (
+            ("synergyway_last_success_timestamp_seconds", success),
+            ("synergyway_stale_after_seconds", 3_600),
+        )
+    ]
+    expected = [
+        {"labels": '{task="sync_users"}', "value": 2_400},
+        {"labels": '{task="enrich_missing_addresses",state=" is stale"}', "value": 4_400},
+        {"labels": '{task="enrich_missing_cards",state=" has not succeeded"}', "value": -1},
+    ]
+    asked = {"expr": target["expr"].replace('namespace="$namespace",release="$release"', here), "eval_time": "90m"}
+    file = tmp_path / "panel.test.json"  # JSON is YAML
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": [asked | {"exp_samples": expected}]}
+    file.write_text(json.dumps({"rule_files": [], "tests": [test]}))
+
+    promtool("test", "rules", str(file))
+
+    assert target["legendFormat"] == "{{task}}{{state}}"
+    (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
+    assert (mapping["options"]["-1"]["text"], mapping["options"]["-1"]["color"]) == ("never", "red")
+    (override,) = panel["fieldConfig"]["overrides"]
+    pattern = override["matcher"]["options"].strip("/")
+    assert [bool(re.search(pattern, f"x{state}")) for state in ("", " is stale", " has not succeeded")] == [0, 1, 1]
+
+
+def test_the_celery_dashboard_shows_each_worker_s_pool() -> None:
+    (board,) = [json.loads(path.read_text()) for path in DASHBOARDS if path.stem == "synergyway-celery"]
+    (panel,) = [panel for panel in board["panels"] if panel["title"] == "Pools by worker"]
+
+    for target in panel["targets"]:
+        assert target["expr"].startswith("sum by (instance) (")
+        assert "{{instance}}" in target["legendFormat"]
+
+
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.stem)
 def test_dashboards_have_their_variables_and_links(dashboard: Path) -> None:
     board = json.loads(dashboard.read_text())
@@ -86,6 +130,14 @@ def test_dashboards_have_their_variables_and_links(dashboard: Path) -> None:
     links = [link["url"] for panel in panels for link in panel["fieldConfig"]["defaults"]["links"]]
     assert any("${tempo}" in url for url in links)
     assert any("${loki}" in url for url in links)
+    for url in links:
+        if "${tempo}" in url:
+            # A service's name may be chosen; what is of another release is not what the panel shows.
+            assert "resource.service.name" not in url
+            assert 'resource.synergyway.role = \\"' in url
+            assert (
+                'resource.k8s.namespace.name = \\"$namespace\\" && resource.synergyway.release = \\"$release\\"' in url
+            )
     # Two panels that overlap hide each other.
     places = [
         (x, y)

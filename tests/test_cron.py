@@ -196,6 +196,28 @@ def test_nothing_is_named_between_the_moment_and_the_next_minute(text: str, mome
     assert cron.previous(following - MINUTE) == cron.previous(moment)
 
 
+@pytest.mark.parametrize(
+    ("text", "longest"),
+    [
+        ("* * * * *", timedelta(minutes=1)),
+        ("*/15 * * * *", timedelta(minutes=15)),
+        # The last of an hour to the first of the next.
+        ("*/25 * * * *", timedelta(minutes=25)),
+        ("10,20 * * * *", timedelta(minutes=50)),
+        ("0 3 * * *", timedelta(days=1)),
+        # A night, and a weekend.
+        ("*/10 9-17 * * *", timedelta(hours=15, minutes=10)),
+        ("*/10 9-17 * * 1-5", timedelta(days=2, hours=15, minutes=10)),
+        ("0 0 31 * *", timedelta(days=61)),
+        ("0 0 1 1 *", timedelta(days=366)),
+        ("0 0 29 2 *", timedelta(days=4 * 365 + 1)),
+        ("0 0 29 2 1", timedelta(days=28 * 365 + 7)),
+    ],
+)
+def test_the_longest_gap_is_the_longest_time_without_a_tick(text: str, longest: timedelta) -> None:
+    assert timedelta(seconds=Cron.parse(text).longest_gap_seconds()) == longest
+
+
 def test_expressions_are_in_utc_whatever_zone_the_moment_is_in() -> None:
     kolkata = timezone(timedelta(hours=5, minutes=30))
     moment = datetime(2026, 11, 24, 5, 29, tzinfo=kolkata)

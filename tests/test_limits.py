@@ -21,6 +21,7 @@ from app.api.limits import (
 )
 from tests.api_process import Api, running_api
 from tests.deployment import eventually
+from tests.scrape import free_ports, scrape
 
 TOKEN = "a-token-for-the-tests-alone"
 MOST_CONNECTIONS = 20
@@ -40,13 +41,19 @@ class Answer:
 
 
 @pytest.fixture(scope="module")
-def api(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def metrics_port() -> int:
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="module")
+def api(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory, metrics_port: int) -> Iterator[Api]:
     """With few connections, which stay open while a test looks at them."""
     variables = {
         "UVICORN_LIMIT_CONCURRENCY": str(MOST_CONNECTIONS),
         "UVICORN_TIMEOUT_KEEP_ALIVE": "60",
         "CELERY_BROKER_URL": "redis://127.0.0.1:1/0",
         "API_TOKEN": TOKEN,
+        "METRICS_PORT": str(metrics_port),
     }
     with running_api(tmp_path_factory.mktemp("api"), f"sqlite+pysqlite:///{migrated_file}", **variables) as api:
         yield api
@@ -448,6 +455,35 @@ def test_more_connections_than_allowed_are_told_to_come_later_and_then_cut_off(a
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert answer.status == 200
+
+
+def test_what_the_application_never_saw_is_counted_by_how_it_was_refused(api: Api, metrics_port: int) -> None:
+    def refusals() -> dict[tuple[str, ...], float]:
+        return scrape(metrics_port).by("http_requests_refused_total", "status")
+
+    before = refusals()
+    with ExitStack() as opened:
+        idle = [opened.enter_context(api.connect()) for _ in range(MOST_CONNECTIONS)]
+        for connection in idle:
+            connection.sendall(START + b"\r\n")
+            assert receive(connection).status == 200
+        for _ in range(3):
+            late = opened.enter_context(api.connect())
+            late.sendall(b"GET /users HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            refused(receive(late), 503, "Too many connections")
+        crowd = [opened.enter_context(api.connect()) for _ in range(2 * MOST_CONNECTIONS)]
+        assert is_ended(crowd[-1])
+        crowded = refusals()
+    eventually(lambda: ask(api, b"GET /users HTTP/1.1\r\nHost: localhost\r\n\r\n").status == 200)
+    after_the_crowd = refusals()
+    refused(ask(api, START + fields(MOST_HEADERS) + b"\r\n"), 431, "more than 100 headers")
+    refused(ask(api, b"GET /users?q=" + b"a" * LONGEST_TARGET_BYTES + b" HTTP/1.1\r\n\r\n"), 414, "longer than")
+    refused(ask(api, b"nonsense\r\n\r\n"), 400, "not HTTP")
+
+    assert crowded[("503",)] - before[("503",)] == 3
+    assert crowded[("none",)] - before[("none",)] >= 1, "whoever is cut off"
+    counted = {key: count - after_the_crowd[key] for key, count in refusals().items()}
+    assert counted == {("400",): 1, ("408",): 0, ("414",): 1, ("431",): 1, ("503",): 0, ("none",): 0}
 
 
 def test_a_silent_crowd_keeps_no_probe_out_for_long(api: Api) -> None:

@@ -137,6 +137,16 @@ def test_ids_are_on_every_line_inside(capsys: pytest.CaptureFixture[str]) -> Non
     assert not {"run_id", "task_id"} & outside.keys()
 
 
+def test_what_celery_logs_of_a_task_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    task = {"id": "abc", "name": "app.tasks.users.sync_users", "args": "()"}
+    configure()
+    logging.getLogger("celery.worker.strategy").info("Task %(name)s[%(id)s] received", task, extra={"data": task})
+
+    (line,) = lines(capsys)
+    assert (line["task_id"], line["task_name"]) == ("abc", "app.tasks.users.sync_users")
+    assert "data" not in line
+
+
 def test_the_level_holds_for_all(capsys: pytest.CaptureFixture[str]) -> None:
     logger = configure("WARNING")
     logger.info("quiet")

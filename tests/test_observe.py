@@ -77,6 +77,17 @@ def test_roles_send_their_traces_and_log_lines_to_where_the_collector_listens() 
         assert default(published) == f"{logs}:{receivers['fluentforward']['endpoint'].rpartition(':')[2]}"
 
 
+def test_traces_have_the_attributes_that_the_dashboards_links_ask_for() -> None:
+    relabelled = read("observe/prometheus.yml")["scrape_configs"][0]["relabel_configs"]
+    labels = {one["target_label"]: one["replacement"] for one in relabelled}
+    for role in ("api", "worker", "beat"):
+        attributes = OBSERVE[role]["environment"]["OTEL_RESOURCE_ATTRIBUTES"]
+        assert default(attributes).split(",")[:2] == [
+            f"k8s.namespace.name={labels['namespace']}",
+            f"synergyway.release={labels['release']}",
+        ]
+
+
 def test_the_collector_sends_to_where_tempo_and_loki_listen() -> None:
     exporters = COLLECTORS["observe"]["exporters"]
     tempo, loki = read("observe/tempo.yml"), read("observe/loki.yml")

@@ -88,7 +88,7 @@ def test_a_request_is_a_span_named_by_its_route_with_its_statement_below(
 
     spans = sent(collector)
     (request,) = (span for span in spans if span.kind == "SERVER")
-    assert (request.service, request.name) == ("synergyway-api", "GET /users/{user_id}")
+    assert (request.service, request.role, request.name) == ("synergyway-api", "api", "GET /users/{user_id}")
     assert (request.trace_id, request.parent_id) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
     assert request.attributes == {
         "http.request.method": "GET",
@@ -368,3 +368,16 @@ def test_requests_are_traced_once_though_fastapi_can_trace_them_too(
     assert isinstance(get_tracer_provider(), ProxyTracerProvider)
     assert [span.name for span in sent(collector) if span.kind == "SERVER"] == ["GET /users"]
     assert not [body for body in collector.bodies if SECRET.encode() in body]
+
+
+@pytest.mark.parametrize(
+    ("headers", "trace_id"),
+    [
+        ({"traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01"}, "a1" * 16),
+        ({"traceparent": None}, None),
+        ({"traceparent": "nonsense"}, None),
+        ({}, None),
+    ],
+)
+def test_a_message_names_its_trace(headers: dict[str, str | None], trace_id: str | None) -> None:
+    assert tracing.trace_id_in(headers) == trace_id

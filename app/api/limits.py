@@ -13,6 +13,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.headers import DEFAULT_HEADERS
+from app.api.refusals import count_refusal
 from app.utils.log_filters import OnceAMinute
 
 LONGEST_TARGET_BYTES = 8_192
@@ -61,6 +62,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         if self._most_connections is not None and len(self.connections) > 2 * self._most_connections:
+            count_refusal(None)
             transport.abort()
             return
         self._start_deadline()
@@ -185,6 +187,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, sentence: str) -> None:
         """Takes in no more, and says why once the whole requests before this one are answered."""
         self._refusal = status, sentence
+        count_refusal(status)
         logger = _crowd_logger if status == HTTPStatus.SERVICE_UNAVAILABLE else _logger
         logger.warning("refused a request from %s: %s", self.client and self.client[0], sentence)
         self._stop_deadline()

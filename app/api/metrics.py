@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import Scope
 
+from app.api.refusals import Refusals
 from app.db import POOL_DOCUMENTATION, PoolUse
 
 # Half of the requests end before the second of these, and clients give up around the last.
@@ -51,6 +52,7 @@ class HttpMetrics:
         in_flight = Gauge("http_requests_in_flight", "Requests being answered just now.", registry=registry)
         in_flight.set_function(lambda: self.in_flight)
         registry.register(_Pool(pool_use))
+        registry.register(Refusals())
         # Finding a child by its labels costs more than counting with it.
         self._known: dict[tuple[str, str, int], Histogram] = {}
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 _ITEM = re.compile(
     r"(?P<first>\*|\d+|[a-z]{3})(?:-(?P<last>\d+|[a-z]{3}))?(?:/(?P<step>\d+))?", re.IGNORECASE | re.ASCII
@@ -119,6 +120,16 @@ class Cron:
         today = datetime.now(UTC)
         named = sum(self._names_day(today + timedelta(days=ahead)) for ahead in range(_AVERAGED_DAYS))
         return len(self.hours) * len(self.minutes) * named / _AVERAGED_DAYS
+
+    def longest_gap_seconds(self) -> int:
+        """The longest time between two of the minutes that the expression names, over the coming decades."""
+        in_day = sorted(60 * (60 * hour + minute) for hour in self.hours for minute in self.minutes)
+        gaps = [later - earlier for earlier, later in pairwise(in_day)]
+        now = datetime.now(UTC)
+        last = self.previous(now) or now
+        days = [day for day in range(_HORIZON_DAYS) if self._names_day(last + timedelta(days=day))]
+        gaps += [86_400 * (later - earlier) + in_day[0] - in_day[-1] for earlier, later in pairwise(days)]
+        return max(gaps)
 
     def _names_day(self, day: datetime) -> bool:
         return day.month in self.months and day.day in self.days and day.isoweekday() % 7 in self.weekdays

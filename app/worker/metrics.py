@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
-from billiard.exceptions import WorkerLostError
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from billiard.process import current_process
 from celery import current_app
 from celery.exceptions import Terminated
@@ -31,7 +31,6 @@ from celery.signals import (
     worker_shutdown,
 )
 from celery.worker import state
-from celery.worker.request import Request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -39,6 +38,7 @@ from app.metrics import TASK_SECONDS, MetricsServer, serve
 from app.records import Counts, Job, Status
 from app.services.context import open_context
 from app.worker.pool_metrics import watch_pool
+from app.worker.request import NamedRequest
 
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 # What a message names that is no task of ours is one series, whatever it names.
@@ -84,7 +84,7 @@ class _Measuring:
 _here = _Measuring()
 
 
-class MeasuredRequest(Request):
+class MeasuredRequest(NamedRequest):
     """Counts in the parent what became of a child that could not say so itself."""
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
@@ -189,6 +189,8 @@ def _show_zeros(app: Any) -> None:
         if name.startswith("app."):
             for metric in (tasks.received, tasks.started, tasks.succeeded, tasks.retried, tasks.revoked, tasks.runtime):
                 metric.labels(name)
+            for death in (WorkerLostError, TimeLimitExceeded):
+                tasks.failed.labels(name, death.__name__)
     tasks.rejected.labels(_UNKNOWN)
     for job in Job:
         for status in (Status.SUCCEEDED, Status.FAILED, Status.SKIPPED):

@@ -12,12 +12,15 @@ from prometheus_client import Counter, Gauge
 from app.metrics import serve
 from app.records import Job, Status
 from app.services import freshness
+from app.services.ticks import schedules
 from app.tracing import set_up_tracing, trace_database
 from app.worker.bootsteps import DEAD_QUEUE
 from app.worker.pool_metrics import watch_pool
 from app.worker.queues import Queues
 
 _INTERVAL_SECONDS = 10
+# A tick is skipped while a long run is open, and one that fails is made up for by the next.
+_LEAST_STALE_SECONDS = 3_600
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,13 @@ class Observer:
         self._failures = Counter(
             "synergyway_observation_failures", "Times that a part could not be looked at.", ["part"], registry=registry
         )
+        limits = gauge(
+            "synergyway_stale_after_seconds",
+            "How old the last success may become: three times the longest gap of the schedule, an hour at least.",
+            "task",
+        )
+        for job, cron in schedules(app.context.settings).items():
+            limits.labels(job).set(max(_LEAST_STALE_SECONDS, 3 * cron.longest_gap_seconds()))
         gauge("synergyway_beat_last_look_timestamp_seconds", "When beat last looked for what is due.").set_function(
             last_look
         )

@@ -14,6 +14,7 @@ from app.logging_config import add_log_ids, configure_logging
 from app.worker import observer  # noqa: F401  # it connects itself
 from app.worker.bootsteps import DeadLetters, Heartbeat, Reaper
 from app.worker.metrics import measure_child, measure_worker
+from app.worker.request import NamedRequest
 from app.worker.tracing import trace_child
 
 _role = "beat"
@@ -27,6 +28,7 @@ def add_parts(instance: Any, **_: Any) -> None:
     instance.app.steps["worker"].update({Reaper, Heartbeat})
     instance.app.steps["consumer"].add(DeadLetters)
     set_up_logs()  # before Celery's own moment for it, which comes after its first warnings
+    instance.app.Task.Request = NamedRequest
     measure_worker(instance)
     # Celery has no setting for the form of what it says when it is told to stop.
     celery.apps.worker.safe_say = _say

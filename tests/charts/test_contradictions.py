@@ -110,6 +110,10 @@ CASES: list[tuple[str, Object]] = [
         "config.METRICS_PORT is 0, which means no metrics",
         {"config": {"METRICS_PORT": 0}, "monitoring": {"podMonitor": {"enabled": True}}},
     ),
+    (
+        "config.METRICS_PORT is 0, which means no metrics",
+        {"config": {"METRICS_PORT": 0}, "monitoring": {"rules": {"enabled": True}}},
+    ),
     # Replicas
     (
         "worker.autoscaling and worker.keda are both enabled",

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.charts.cases import EVERYTHING, rendered
-from tests.test_alerts import DASHBOARDS, RULES
+from tests.charts.cases import EVERYTHING, GIVEN, merged, rendered
+from tests.charts.helm import Object, render
+from tests.test_alerts import DASHBOARDS, RULES, alerts
 
 
 def test_alerts_are_those_that_are_tested_with_the_labels_of_the_release() -> None:
@@ -23,6 +24,28 @@ def test_alerts_are_those_that_are_tested_with_the_labels_of_the_release() -> No
         r"\{([^{}]*)\}", "".join(r["expr"] for group in rule["spec"]["groups"] for r in group["rules"])
     )
     assert all(selector.startswith('namespace="synergyway",release="prod"') for selector in selectors)
+
+
+@pytest.mark.parametrize(
+    ("values", "left_out"),
+    [
+        ({}, set()),
+        ({"beat": {"enabled": False}}, {"SynergyWayBeatSilent"}),
+        ({"worker": {"enabled": False}}, {"SynergyWayNoWorker"}),
+        ({"worker": {"keda": {"enabled": True, "minReplicas": 0}}}, {"SynergyWayNoWorker"}),
+        ({"worker": {"keda": {"enabled": False, "minReplicas": 0}}}, set()),
+    ],
+    ids=["all", "no-beat", "no-worker", "workers-that-may-be-none", "no-autoscaler"],
+)
+def test_nobody_is_woken_for_what_is_away_on_purpose(values: Object, left_out: set[str]) -> None:
+    (rule,) = (
+        item
+        for item in render(merged(GIVEN, {"monitoring": {"rules": {"enabled": True}}}, values))
+        if item["kind"] == "PrometheusRule"
+    )
+
+    rendered_alerts = {r["alert"] for group in rule["spec"]["groups"] for r in group["rules"] if "alert" in r}
+    assert set(alerts()) - rendered_alerts == left_out
 
 
 @pytest.mark.prometheus
@@ -45,6 +68,22 @@ def test_each_dashboard_is_a_config_map_that_the_sidecar_finds() -> None:
 
     found = {name: json.loads(text) for item in maps for name, text in item["data"].items()}
     assert found == {file.name: json.loads(file.read_text()) for file in DASHBOARDS}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:4318"}, "k8s.namespace.name=shop,synergyway.release=prod"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "team=a"}, "k8s.namespace.name=shop,synergyway.release=prod,team=a"),
+    ],
+    ids=["default", "with-more"],
+)
+def test_traces_have_the_namespace_and_the_release_that_dashboards_ask_for(given: Object, expected: str) -> None:
+    manifests = render(merged(GIVEN, {"otel": given}), release="prod", namespace="shop")
+
+    for component in ("api", "worker", "beat"):
+        container = manifests.pod(component).container(component)
+        assert [one["value"] for one in container["env"] if one["name"] == "OTEL_RESOURCE_ATTRIBUTES"] == [expected]
 
 
 def test_what_is_scraped_has_the_release_that_dashboards_ask_for() -> None:

@@ -105,8 +105,15 @@ def test_a_worker_killed_in_mid_run_costs_one_chunks_delay(
     lines = worker.log().splitlines()
     if victim == "worker":
         del lines[-1]  # it may have been cut off
-    messages = [json.loads(line)["message"] for line in lines]
-    assert victim == "worker" or any("exited with 'signal 9 (SIGKILL)'" in message for message in messages)
+    logged = [json.loads(line) for line in lines]
+    if victim == "child":
+        assert any("exited with 'signal 9 (SIGKILL)'" in line["message"] for line in logged)
+        # Whoever looks for what became of the task, or of its run's trace, finds its end too.
+        received, *_ = [line for line in logged if line["message"].endswith("received")]
+        (lost,) = [line for line in logged if "WorkerLostError" in line["message"]]
+        assert (lost["task_name"], received["task_name"]) == (SYNC, SYNC)
+        assert lost["task_id"] in {line.get("task_id") for line in logged if line["message"].endswith("received")}
+        assert {"task_id", "task_name"} <= received.keys()
 
 
 def test_a_source_of_30000_users_finishes_with_a_time_limit_of_20_seconds(

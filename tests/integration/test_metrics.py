@@ -1,5 +1,6 @@
 """What the roles count on a real broker, with workers dying on the way, held against what the database says."""
 
+import json
 import os
 import signal
 import time
@@ -147,7 +148,22 @@ def test_a_task_that_is_killed_by_its_time_limit_is_one_failure(
 
     seen = eventually(lambda: (s := scrape(port)).value("celery_task_failed_total") and s)
 
-    assert seen.by("celery_task_failed_total", "name", "exception") == {(SYNC, "TimeLimitExceeded"): 1}
+    failed = seen.by("celery_task_failed_total", "name", "exception")
+    assert {key: count for key, count in failed.items() if count} == {(SYNC, "TimeLimitExceeded"): 1}
+    lines = [json.loads(line) for line in worker.log().splitlines()]
+    (told,) = [line for line in lines if line["message"].startswith("Hard time limit")]
+    assert told["task_name"] == SYNC
+    assert told["task_id"] in {line["task_id"] for line in lines if line["message"].endswith("received")}
+
+
+@on_rabbitmq
+def test_deaths_are_shown_before_there_are_any(deployment: Deployment, port: int) -> None:
+    """A counter that begins with the first of them hides that one from increase(), and so from the alert."""
+    deployment.worker(METRICS_PORT=str(port))
+
+    deaths = scrape(port).by("celery_task_failed_total", "name", "exception")
+
+    assert deaths == {(name, death): 0 for name in NAMES for death in ("WorkerLostError", "TimeLimitExceeded")}
 
 
 @on_rabbitmq
@@ -205,6 +221,8 @@ def test_beat_tells_freshness_backlogs_and_queues(deployment: Deployment, source
     assert seen.by("celery_queue_length", "queue_name") == {("synergyway",): 0, ("synergyway.dead",): 0}
     if deployment.broker == "rabbitmq":
         assert seen.by("celery_active_consumer_count", "queue_name") == {("synergyway",): 1, ("synergyway.dead",): 0}
+    # Schedules that come every 10 and 15 minutes.
+    assert set(seen.by("synergyway_stale_after_seconds", "task").values()) == {3_600}
     assert seen.value("celery_task_sent_total") == 3
     assert seen.by("synergyway_runs_total", "status") == {("skipped",): 0}
     # Two connections a process, of beat and of a worker with two children.
@@ -246,7 +264,7 @@ def test_queues_are_as_deep_as_the_broker_says(deployment: Deployment, source: F
     worker.stop()
     deployment.send(SYNC, 3, chunk_id=0)
 
-    deployment.start("beat", METRICS_PORT=str(port), USERS_SCHEDULE_CRON="0 0 1 1 *")
+    deployment.start("beat", METRICS_PORT=str(port), USERS_SCHEDULE_CRON="0 0 1 1 *", ENRICH_CC_CRON="0 3 * * *")
 
     def depths() -> dict[tuple[str, ...], float]:
         return scrape(port).by("celery_queue_length", "queue_name")
@@ -254,3 +272,9 @@ def test_queues_are_as_deep_as_the_broker_says(deployment: Deployment, source: F
     # Beat's own first ticks come on top.
     assert eventually(lambda: (d := depths()) and d[("synergyway.dead",)] == 1 and d)[("synergyway",)] >= 3
     assert scrape(port).value("celery_active_consumer_count", queue_name="synergyway") == 0
+    # What comes seldom may be old: three days, and three years.
+    assert scrape(port).by("synergyway_stale_after_seconds", "task") == {
+        ("sync_users",): 3 * 366 * 86_400,
+        ("enrich_missing_addresses",): 3_600,
+        ("enrich_missing_cards",): 3 * 86_400,
+    }

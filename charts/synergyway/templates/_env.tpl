@@ -11,7 +11,13 @@ server-side apply refuses a variable that is there twice.
 {{- $sources := list -}}
 {{- if has "config" .needs -}}
 {{- $sources = append $sources (dict "configMapRef" (dict "name" (include "synergyway.fullname" .root))) -}}
-{{- range $name, $value := .root.Values.otel }}{{ $all = append $all (dict "name" $name "value" (include "synergyway.text" $value)) }}{{ end -}}
+{{- $otel := .root.Values.otel -}}
+{{- if $otel -}}
+{{- /* What the dashboards' links tell the traces of releases apart by. */ -}}
+{{- $here := printf "k8s.namespace.name=%s,synergyway.release=%s" .root.Release.Namespace .root.Release.Name -}}
+{{- $otel = merge (dict "OTEL_RESOURCE_ATTRIBUTES" (list $here ($otel.OTEL_RESOURCE_ATTRIBUTES | default "") | compact | join ",")) $otel -}}
+{{- end -}}
+{{- range $name, $value := $otel }}{{ $all = append $all (dict "name" $name "value" (include "synergyway.text" $value)) }}{{ end -}}
 {{- end -}}
 {{- $extra := list -}}
 {{- range .role.extraEnv }}{{ $extra = append $extra .name }}{{ end -}}

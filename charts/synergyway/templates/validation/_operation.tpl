@@ -48,7 +48,7 @@ dummyjson.enabled is false, and config.{{ $variable }} is empty: set it to the a
 {{- if has (int .Values.config.METRICS_PORT) (list 8000 8080 5555) }}
 config.METRICS_PORT is {{ int .Values.config.METRICS_PORT }}, which the service's own HTTP port is: choose another one, for example 9100.
 {{- end }}
-{{- if and (eq (int .Values.config.METRICS_PORT) 0) (or .Values.monitoring.serviceMonitor.enabled .Values.monitoring.podMonitor.enabled) }}
+{{- if and (eq (int .Values.config.METRICS_PORT) 0) (or .Values.monitoring.serviceMonitor.enabled .Values.monitoring.podMonitor.enabled .Values.monitoring.rules.enabled) }}
 config.METRICS_PORT is 0, which means no metrics, and monitoring is enabled: set the port, for example to 9100.
 {{- end }}
 {{- range $component := list "worker" "beat" }}
