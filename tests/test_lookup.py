@@ -521,6 +521,19 @@ def test_answers_before_the_source_refuses_everybody_are_kept_and_nobody_is_blam
     assert len(source.requests) == 9
 
 
+def test_a_source_that_refuses_everybody_after_one_user_blames_that_user_alone(
+    look_up: Open, source: FakeSource
+) -> None:
+    users = owners(range(1, 1000))
+    users.spoiled[20] = Answer({"message": "private"}, status=403)
+    source.respond = interrupted(users, after=10, by=Answer({"message": "your key has expired"}, status=401))
+
+    answers = look_up().ask([20 * number for number in range(1, 40)], SECONDS)
+
+    assert answers.bad.keys() == {20}
+    assert isinstance(answers.failure, ProviderRefused)
+
+
 def test_when_the_time_is_over_somebody_is_answered_and_the_others_wait(look_up: Open, source: FakeSource) -> None:
     source.respond = owners(range(1, 1000))
 

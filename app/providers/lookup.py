@@ -100,12 +100,9 @@ class _KeyedLookup:
         self._collection_seen = True
 
     def _stop_if_all_are_refused(self, asked: "_Asked") -> None:
-        """What is refused may be one record, or whoever asks: for that, one look is enough."""
-        if asked.is_open:
-            return
+        """What is refused may be one record, or whoever asks: one look at the collection tells."""
         try:
             self._read_collection()
-            asked.is_open = True
         except ProviderError as error:
             asked.stopped = error
 
@@ -222,8 +219,7 @@ class _KeyedLookup:
 class _Asked:
     """What has been answered so far.
 
-    stopped: why the source is not to be asked further: it throttles, or refuses whoever is asked for. is_open: it was
-    seen that it does not refuse everybody.
+    stopped: why the source is not to be asked further: it throttles, or refuses whoever is asked for.
     """
 
     def __init__(self) -> None:
@@ -232,7 +228,6 @@ class _Asked:
         self.bad: dict[int, str] = {}
         self.unavailable: dict[int, ProviderUnavailable] = {}
         self.stopped: ProviderError | None = None
-        self.is_open = False
 
     def answered(self) -> bool:
         return bool(self.records or self.missing or self.bad)

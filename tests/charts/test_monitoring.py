@@ -48,6 +48,17 @@ def test_nobody_is_woken_for_what_is_away_on_purpose(values: Object, left_out: s
     assert set(alerts()) - rendered_alerts == left_out
 
 
+@pytest.mark.parametrize("base", ["", "https://git.example.com/?tab=a: b#", '"https://git.example.com/'])
+def test_the_runbook_may_be_at_any_address(base: str) -> None:
+    rules = {"monitoring": {"rules": {"enabled": True, "runbookBase": base}}}
+    (rule,) = (item for item in render(merged(GIVEN, rules)) if item["kind"] == "PrometheusRule")
+
+    led_to = {
+        r["annotations"]["runbook_url"] for group in rule["spec"]["groups"] for r in group["rules"] if "alert" in r
+    }
+    assert led_to == {f"{base}docs/runbook-alerts.md#{name.lower()}" for name in alerts()}
+
+
 @pytest.mark.prometheus
 def test_the_rendered_alerts_are_rules(tmp_path: Path) -> None:
     (rule,) = (item for item in rendered("everything", release="prod") if item["kind"] == "PrometheusRule")

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -129,8 +130,12 @@ class WhoeverAsksIsKilled(WorkerFault):
     needs = ("database", "broker", "source")
 
     def inject(self) -> None:
+        lock = threading.Lock()
+
         def kill(port: int) -> None:
-            self.kills += self.kill_child(self.system.child_of(port))
+            if self.kill_child(self.system.child_of(port)):
+                with lock:
+                    self.kills += 1
 
         self.system.source.when_asked = kill
         _wait_for(lambda: self.kills)

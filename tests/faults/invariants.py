@@ -148,12 +148,12 @@ def _ticks(system: System, injected: Injected) -> Iterable[str]:
 
 
 def _failed(system: System, injected: Injected) -> Iterable[str]:
-    """A process or a server that dies is only a delay, and fails no chunk: but for one whose every worker dies."""
+    """A process or a server that dies is only a delay, and fails no chunk, but for one of which all workers die."""
     failed = system.deployment.pg.rows(
         "SELECT error_class, count(*), min(error_message) AS message FROM run_chunks WHERE status = 'failed' GROUP BY 1"
     )
     for row in failed:
-        limit = injected.killed["whoever asks is killed"] // _MOST_ATTEMPTS if row["error_class"] == "Abandoned" else 0
+        limit = injected.kills // _MOST_ATTEMPTS if row["error_class"] in ("Abandoned", "ProviderUnavailable") else 0
         if row["error_class"] not in _EXPECTED_FAILURES and row["count"] > limit:
             yield f"{row['count']} chunks have failed by {row['error_class']}: {row['message']}"
 
