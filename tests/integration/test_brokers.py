@@ -81,8 +81,8 @@ def test_a_wrong_batch_size_from_a_shell_fails_the_run_with_a_sentence(deploymen
 def test_a_worker_killed_in_mid_run_costs_one_chunks_delay(
     deployment: Deployment, source: FakeSource, sample: Sample, victim: str
 ) -> None:
-    # Slow enough for the kill to meet a chunk that is being worked on.
-    source.respond = slowed(sample(400), 0.5)
+    # Slow enough for the kill to meet a chunk that is being worked on, and fast enough for its two seconds.
+    source.respond = slowed(sample(400), 0.3)
     variables = {"USERS_PAGE_SIZE": "20", "CHUNK_ROWS": "100"}
     worker = deployment.worker(concurrency=1, **variables)
     deployment.call(SYNC)
