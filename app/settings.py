@@ -60,6 +60,15 @@ def _split(text: str) -> SplitResult:
     return parts
 
 
+def _encodable(value: object) -> object:
+    """The text, which goes into an address by its bytes. Raises ValueError when it has none."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8") from None
+    return value
+
+
 def _with_user(url: str, user: str) -> str:
     """The address with the user in it, unless it has one."""
     parts = urlsplit(url)
@@ -157,8 +166,8 @@ class Settings(BaseSettings):
         "amqp://guest:guest@rabbitmq:5672//"
     )
     # For deployments that have them apart from the address: put into it when it has none.
-    celery_broker_username: str | None = Field(None, min_length=1)
-    celery_broker_password: SecretStr | None = Field(None, min_length=1)
+    celery_broker_username: Annotated[str | None, BeforeValidator(_encodable)] = Field(None, min_length=1)
+    celery_broker_password: Annotated[SecretStr | None, BeforeValidator(_encodable)] = Field(None, min_length=1)
     celery_result_backend: Annotated[SecretStr, _address(BACKEND_SCHEMES)] = SecretStr("rpc://")
     filesystem_broker_dir: str = Field("var/broker", min_length=1)
 

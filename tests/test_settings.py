@@ -330,6 +330,12 @@ def test_user_and_password_of_the_broker_are_put_into_an_address_that_has_none(
     assert password is None or password not in repr(settings)
 
 
+@pytest.mark.parametrize("name", ["CELERY_BROKER_USERNAME", "CELERY_BROKER_PASSWORD"])
+def test_what_cannot_be_put_into_an_address_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}=.* is wrong: is not UTF-8"):
+        load_settings({name: "\udc80"})
+
+
 def test_a_slash_at_the_end_of_a_source_does_not_matter() -> None:
     assert load_settings({"USERS_API_URL": "https://dummyjson.com/users/ "}).users_api_url == (
         "https://dummyjson.com/users"
