@@ -253,6 +253,8 @@ _EXAMPLES = {
     "api_token": "<what `openssl rand -hex 32` prints>",  # nosec B105
     "database_url": "postgresql+psycopg://user:password@host:5432/name",
     "celery_broker_url": "amqp://user:password@host:5672//",
+    "celery_broker_username": "synergyway",
+    "celery_broker_password": "<what `openssl rand -hex 32` prints>",  # nosec B105
     "celery_result_backend": "rpc://",
 }
 

@@ -430,12 +430,18 @@ def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_defect(api: Api
 # Number of connections
 
 
+def fill(api: Api, opened: ExitStack) -> list[socket.socket]:
+    """As many connections as are served, each of which has been answered and stays open."""
+    idle = [opened.enter_context(api.connect()) for _ in range(MOST_CONNECTIONS)]
+    for connection in idle:
+        connection.sendall(START + b"\r\n")
+        assert receive(connection).status == 200
+    return idle
+
+
 def test_more_connections_than_allowed_are_told_to_come_later_and_then_cut_off(api: Api) -> None:
     with ExitStack() as opened:
-        idle = [opened.enter_context(api.connect()) for _ in range(MOST_CONNECTIONS)]
-        for connection in idle:
-            connection.sendall(START + b"\r\n")
-            assert receive(connection).status == 200
+        fill(api, opened)
         for _ in range(5):
             late = opened.enter_context(api.connect())
             late.sendall(b"GET /users HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -463,10 +469,7 @@ def test_what_the_application_never_saw_is_counted_by_how_it_was_refused(api: Ap
 
     before = refusals()
     with ExitStack() as opened:
-        idle = [opened.enter_context(api.connect()) for _ in range(MOST_CONNECTIONS)]
-        for connection in idle:
-            connection.sendall(START + b"\r\n")
-            assert receive(connection).status == 200
+        fill(api, opened)
         for _ in range(3):
             late = opened.enter_context(api.connect())
             late.sendall(b"GET /users HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -488,10 +491,7 @@ def test_what_the_application_never_saw_is_counted_by_how_it_was_refused(api: Ap
 
 def test_a_silent_crowd_keeps_no_probe_out_for_long(api: Api) -> None:
     with ExitStack() as opened:
-        idle = [opened.enter_context(api.connect()) for _ in range(MOST_CONNECTIONS)]
-        for connection in idle:
-            connection.sendall(START + b"\r\n")
-            assert receive(connection).status == 200
+        idle = fill(api, opened)
         silent = opened.enter_context(api.connect())
         slow = opened.enter_context(api.connect())
         slow.sendall(START)

@@ -332,7 +332,7 @@ def test_user_and_password_of_the_broker_are_put_into_an_address_that_has_none(
 
 @pytest.mark.parametrize("name", ["CELERY_BROKER_USERNAME", "CELERY_BROKER_PASSWORD"])
 def test_what_cannot_be_put_into_an_address_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{name}=.* is wrong: is not UTF-8"):
+    with pytest.raises(ConfigurationError, match=f"{name}=.* is wrong: is not UTF-8. Example: {name}='[^N]"):
         load_settings({name: "\udc80"})
 
 

@@ -13,6 +13,7 @@ from app.records import Job, Status
 from app.settings import Settings
 
 _LARGEST = 2**63 - 1
+_MOST_A_PAGE = 100
 
 
 def _plain(text: str | None) -> str | None:
@@ -61,7 +62,7 @@ DatabaseDep = Annotated[AsyncDatabase, Depends(get_database)]
 StarterDep = Annotated[Starter, Depends(get_starter)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 RunFilterDep = Annotated[RunFilter, Depends(get_run_filter)]
-Limit = Annotated[int, Query(ge=1, le=100, description="How many a page.")]
+Limit = Annotated[int, Query(ge=1, le=_MOST_A_PAGE, description="How many a page.")]
 Before = Annotated[
     Annotated[int, Field(ge=1, le=_LARGEST)] | None,
     BeforeValidator(_none_if_blank),
@@ -72,7 +73,7 @@ UserId = Annotated[int, Path(ge=1, le=_LARGEST, description="Our own id of the u
 
 _Position = Annotated[int, Field(ge=0, le=_LARGEST)]
 # The database adds a page and the user behind it.
-_LARGEST_OFFSET = _LARGEST - 101
+_LARGEST_OFFSET = _LARGEST - _MOST_A_PAGE - 1
 
 
 class KeysetQuery(BaseModel):
@@ -86,7 +87,7 @@ class KeysetQuery(BaseModel):
     q: Annotated[str | None, AfterValidator(_plain)] = Field(
         None, description="Only users with this text in name, username or email.", max_length=100
     )
-    limit: int = Field(20, ge=1, le=100, description="Users a page.")
+    limit: int = Field(20, ge=1, le=_MOST_A_PAGE, description="Users a page.")
     after: Blank[_Position] = Field(
         None, description="Only users with a greater id: paging at the same cost however deep."
     )

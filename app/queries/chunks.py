@@ -23,10 +23,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.models import Run, RunChunk
 from app.queries import clock
+from app.queries.insert import insert_new
 from app.queries.json_rendering import constant
 from app.queries.removals import note_page, seen_page
 from app.records import ChunkMessage, Claim, Counts, Failure, Job, Status, UserPage
@@ -58,9 +58,8 @@ def share_out(connection: Connection, claim: Claim, works: Sequence[dict[str, An
     if len(works) == 1:
         return []
     rows = [_queued(claim.run_id, number, work) for number, work in enumerate(works) if number > 0]
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     # A worker that took this chunk over may have shared the run out before.
-    statement = dialect.insert(RunChunk).values(rows).on_conflict_do_nothing().returning(RunChunk.id)
+    statement = insert_new(RunChunk, connection.dialect.name).values(rows).returning(RunChunk.id)
     return [ChunkMessage(claim.job, chunk_id) for chunk_id in sorted(connection.execute(statement).scalars())]
 
 

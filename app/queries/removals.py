@@ -5,10 +5,10 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Insert, Select, bindparam, delete, func, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.models import RunChunk, SeenPage, User
 from app.queries import clock
+from app.queries.insert import insert_new
 from app.records import Counts, UserPage
 
 
@@ -44,11 +44,9 @@ def seen_page(page: UserPage, chunk_id: int, position: int, counts: Counts) -> d
 def note_page(dialect: str) -> Insert:
     """Inserts such a row, unless a worker that has taken the chunk over has: who holds the lease is asked for next."""
     columns = SeenPage.__table__.columns
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(SeenPage.__table__)
-    statement: Insert = insert.values(
+    return insert_new(SeenPage.__table__, dialect).values(
         {column.name: bindparam(column.name, type_=column.type) for column in columns}
-    ).on_conflict_do_nothing()
-    return statement
+    )
 
 
 def count_absent(connection: Connection, run_id: int) -> int:

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
 from app.models import Run, RunChunk
 from app.queries import clock
+from app.queries.insert import insert_new
 from app.records import OPEN, Counts, Failure, FinishedRun, Job, Status, Trigger
 
 _TALLY = tuple(field.name for field in fields(Counts))
@@ -154,6 +154,5 @@ def prune(connection: Connection, keep_days: int) -> int:
 
 
 def _insert(connection: Connection, row: dict[str, Any]) -> int | None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(Run).values(row).on_conflict_do_nothing().returning(Run.id)
+    statement = insert_new(Run, connection.dialect.name).values(row).returning(Run.id)
     return connection.execute(statement).scalar_one_or_none()

@@ -340,10 +340,12 @@ class Engine:
     def _recoveries(self) -> dict[str, list[float]]:
         """Seconds from a fault's end to the next chunk that was done, by the fault's name."""
         found: dict[str, list[float]] = {}
-        for injection in (injection for injection in self.injections if injection.is_done):
+        for injection in self.injections:
             healed = injection.healed
-            after = next((at for at in self._chunk_times if healed is not None and at > healed), None)
-            if healed is not None and after is not None:
+            if not injection.is_done or healed is None:
+                continue
+            after = next((at for at in self._chunk_times if at > healed), None)
+            if after is not None:
                 found.setdefault(injection.fault.name(), []).append(round(after - healed, 1))
         return found
 

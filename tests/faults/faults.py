@@ -173,13 +173,15 @@ class WorkersKilledBeforeTheirAcksArrive(WorkerFault):
     def inject(self) -> None:
         link = self.system.broker_link
         deadline = time.monotonic() + _MOMENT_SECONDS
-        while not self._silence_until_a_chunk_is_done():
-            if time.monotonic() > deadline:
-                raise NotInjected("no chunk was done while the broker heard nothing")
-        for worker in self.system.workers:
-            self.system.kill_worker(worker)
-        link.cut()
-        link.there.is_silent = False
+        try:
+            while not self._silence_until_a_chunk_is_done():
+                if time.monotonic() > deadline:
+                    raise NotInjected("no chunk was done while the broker heard nothing")
+            for worker in self.system.workers:
+                self.system.kill_worker(worker)
+            link.cut()
+        finally:
+            link.there.is_silent = False
 
     def _silence_until_a_chunk_is_done(self) -> bool:
         """Begins while one is in hand: a broker that hears nothing gets no new work either."""
